@@ -1,0 +1,6 @@
+//! Placeholder front page.
+
+pub mod proto;
+mod status;
+
+pub use status::{Limit, Misuse, Refusal, Status};

@@ -1,0 +1,5 @@
+//! One socket with one connection.
+
+mod line;
+
+pub(crate) use line::{End, Line};
