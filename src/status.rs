@@ -204,7 +204,11 @@ impl fmt::Display for Status {
             Status::Misuse(misuse) => misuse.fmt(f),
             Status::Limit(limit) => limit.fmt(f),
             Status::Refused(refusal) => {
-                write!(f, "the handshake is refused with {}: {:?}", refusal.http_status, refusal.reason)
+                write!(
+                    f,
+                    "the handshake is refused with {}: {:?}",
+                    refusal.http_status, refusal.reason
+                )
             }
             Status::Violation(violation) => write!(f, "the client broke the protocol: {violation}"),
             Status::Io(error) => error.fmt(f),
@@ -268,20 +272,34 @@ mod tests {
             (Status::Shutdown, 501),
             (Status::Io(io::Error::other("x")), 500),
             (Status::App(942), 942),
-            (Status::Refused(Refusal { http_status: 403, reason: "no".into() }), 450),
+            (
+                Status::Refused(Refusal {
+                    http_status: 403,
+                    reason: "no".into(),
+                }),
+                450,
+            ),
             (Violation::ReservedBits.into(), 401),
             (Violation::CloseReason.into(), 412),
             (Violation::MessageTooLong.into(), 305),
         ];
         for (status, number) in cases {
             assert_eq!(status.code(), number, "{status:?}");
-            assert!(status.to_string().starts_with(&format!("ERROR #{number}: ")), "{status}");
+            assert!(
+                status
+                    .to_string()
+                    .starts_with(&format!("ERROR #{number}: ")),
+                "{status}"
+            );
         }
         assert_eq!(Status::code_of(&Ok(())), 1);
     }
 
     #[test]
     fn the_close_prints_as_the_original_does() {
-        assert_eq!(Status::Closed(None).to_string(), "ERROR #7951: The Client has closed the WebSocket");
+        assert_eq!(
+            Status::Closed(None).to_string(),
+            "ERROR #7951: The Client has closed the WebSocket"
+        );
     }
 }

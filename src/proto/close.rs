@@ -100,7 +100,12 @@ impl CloseFrame {
     /// One byte of payload, a code that is not allowed on the wire, a reason that is not UTF-8.
     pub fn parse(payload: &[u8]) -> Result<CloseFrame, Violation> {
         let (code, reason) = match payload {
-            [] => return Ok(CloseFrame { code: CloseCode::NO_STATUS, reason: String::new() }),
+            [] => {
+                return Ok(CloseFrame {
+                    code: CloseCode::NO_STATUS,
+                    reason: String::new(),
+                });
+            }
             [_] => return Err(Violation::CloseLength),
             [high, low, reason @ ..] => (CloseCode(u16::from_be_bytes([*high, *low])), reason),
         };
@@ -108,7 +113,10 @@ impl CloseFrame {
             return Err(Violation::CloseCode);
         }
         let reason = std::str::from_utf8(reason).map_err(|_| Violation::CloseReason)?;
-        Ok(CloseFrame { code, reason: reason.to_owned() })
+        Ok(CloseFrame {
+            code,
+            reason: reason.to_owned(),
+        })
     }
 }
 
@@ -131,14 +139,38 @@ mod tests {
     #[test]
     fn codes_allowed_on_the_wire() {
         let cases = [
-            (0, false), (999, false), (1000, true), (1001, true), (1002, true), (1003, true),
-            (1004, false), (1005, false), (1006, false), (1007, true), (1011, true), (1012, true),
-            (1013, true), (1014, true), (1015, false), (1016, false), (1100, false), (2000, false),
-            (2999, false), (3000, true), (3999, true), (4000, true), (4999, true), (5000, false),
+            (0, false),
+            (999, false),
+            (1000, true),
+            (1001, true),
+            (1002, true),
+            (1003, true),
+            (1004, false),
+            (1005, false),
+            (1006, false),
+            (1007, true),
+            (1011, true),
+            (1012, true),
+            (1013, true),
+            (1014, true),
+            (1015, false),
+            (1016, false),
+            (1100, false),
+            (2000, false),
+            (2999, false),
+            (3000, true),
+            (3999, true),
+            (4000, true),
+            (4999, true),
+            (5000, false),
             (65535, false),
         ];
         for (number, allowed) in cases {
-            assert_eq!(CloseCode::new(number).is_allowed_on_wire(), allowed, "{number}");
+            assert_eq!(
+                CloseCode::new(number).is_allowed_on_wire(),
+                allowed,
+                "{number}"
+            );
         }
     }
 
@@ -153,12 +185,19 @@ mod tests {
             ("code alone", b"\x03\xe8", Ok((1000, ""))),
             ("code and reason", b"\x0f\xa0bye", Ok((4000, "bye"))),
             ("code not allowed", b"\x03\xed", Err(Violation::CloseCode)),
-            ("reason not UTF-8", b"\x03\xe8\xff", Err(Violation::CloseReason)),
+            (
+                "reason not UTF-8",
+                b"\x03\xe8\xff",
+                Err(Violation::CloseReason),
+            ),
             ("longest reason", &longest, Ok((1000, &long))),
         ];
         for (name, bytes, expected) in cases {
             let got = CloseFrame::parse(bytes);
-            let got = got.as_ref().map(|f| (f.code().number(), f.reason())).map_err(|v| *v);
+            let got = got
+                .as_ref()
+                .map(|f| (f.code().number(), f.reason()))
+                .map_err(|v| *v);
             assert_eq!(got, expected, "{name}");
         }
     }
