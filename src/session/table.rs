@@ -1,0 +1,292 @@
+//! Which sessions there are: made, found by cookie, expired and ended here.
+
+use super::cookie::Cookie;
+use super::events::{NoEvents, SessionEvents, run};
+use super::{Session, lock};
+use crate::config::SessionConfig;
+use crate::id::SessionId;
+use crate::status::{Limit, Misuse, Refusal, Status};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// The sessions of a gateway, or of a program without one. A clone is the same table.
+///
+/// A gateway makes, finds and ends sessions by itself. The table is public for pages that are served by something
+/// else, such as a login page:
+///
+/// ```
+/// use csp_websocket::{SessionConfig, SessionTable, Status};
+///
+/// // A gateway's own table is `handle.sessions()`.
+/// let sessions = SessionTable::new(SessionConfig::default());
+///
+/// // The login page answers with a cookie...
+/// let session = sessions.create()?;
+/// session.data().set("user", "ann");
+/// let set_cookie = sessions.set_cookie(&session);
+///
+/// // ...which brings later requests, and WebSockets, back to the session.
+/// let (cookie, _attributes) = set_cookie.split_once(';').unwrap();
+/// let same = sessions.from_cookies(cookie).unwrap();
+/// assert_eq!(same.data().get("user").as_deref(), Some("ann"));
+///
+/// // Logging out closes its WebSockets.
+/// assert!(sessions.end(same.id()));
+/// assert!(sessions.from_cookies(cookie).is_none());
+/// # Ok::<(), Status>(())
+/// ```
+#[derive(Clone)]
+pub struct SessionTable {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: SessionConfig,
+    cookie: Cookie,
+    entries: Mutex<Entries>,
+    events: RwLock<Arc<dyn SessionEvents>>,
+}
+
+struct Entries {
+    /// The map's hash is keyed, so the time of a look-up tells nothing about the IDs in it.
+    by_id: HashMap<SessionId, Session>,
+    /// When the whole table was last looked through.
+    swept: Option<Instant>,
+}
+
+/// How long a full table waits before it looks again for something expired: while it is full, every request
+/// without a session would otherwise look at every session.
+const FULL_SWEEP_SPACING: Duration = Duration::from_secs(1);
+
+impl SessionTable {
+    /// An empty table. A cookie name or path that cannot stand in a header is replaced by the default, with an error
+    /// in the log.
+    pub fn new(config: SessionConfig) -> SessionTable {
+        let entries = Entries {
+            by_id: HashMap::new(),
+            swept: None,
+        };
+        let shared = Shared {
+            cookie: Cookie::new(&config),
+            config,
+            entries: Mutex::new(entries),
+            events: RwLock::new(Arc::new(NoEvents)),
+        };
+        SessionTable {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Whom to tell about sessions that start, expire and end from now on, in place of whoever was told so far.
+    pub fn set_events(&self, events: impl SessionEvents + 'static) {
+        let mut place = self
+            .shared
+            .events
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let former = std::mem::replace(&mut *place, Arc::new(events));
+        // The application's own drop must not run under the lock.
+        drop(place);
+        drop(former);
+    }
+
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// [`Limit::Sessions`] if the table is full and nothing in it has expired; what
+    /// [`SessionEvents::on_start_session`] refuses with, or [`Status::Refused`] with 500 if it panicked;
+    /// [`Misuse::SessionEnded`] if the session was ended before it had started; [`Status::Io`] if the operating
+    /// system has no random bits.
+    pub fn create(&self) -> Result<Session, Status> {
+        self.create_at(Instant::now())
+    }
+
+    /// The session with this ID, if it is there; an expired one is not. Counts as a use of it.
+    ///
+    /// Where the idle time is over, this ends the session, unless [`SessionEvents::on_timeout`] keeps it.
+    pub fn get(&self, id: &SessionId) -> Option<Session> {
+        self.get_at(id, Instant::now())
+    }
+
+    /// The session that a request belongs to, by the value of its `Cookie` header.
+    ///
+    /// The first cookie of the table's name whose ID is that of a session in the table counts; everything else is
+    /// ignored. An ID that is not in the table is never taken over: the answer is then `None`, and
+    /// [`create`](Self::create) draws a new one. Call this for each `Cookie` header if there are several.
+    pub fn from_cookies(&self, cookie_header: &str) -> Option<Session> {
+        let now = Instant::now();
+        let mut ids = self.shared.cookie.ids(cookie_header);
+        ids.find_map(|id| self.get_at(&id, now))
+    }
+
+    /// The value of the `Set-Cookie` header that gives the session to a browser: `name=ID; Path=…; HttpOnly;
+    /// SameSite=Strict`.
+    pub fn set_cookie(&self, session: &Session) -> String {
+        self.shared.cookie.set(session.id())
+    }
+
+    /// Ends a session: takes it out of the table, has its WebSockets closed with 1008, and calls
+    /// [`SessionEvents::on_end_session`]. Does not wait for the WebSockets. False if there is no such session.
+    pub fn end(&self, id: &SessionId) -> bool {
+        let Some(session) = self.find(id) else {
+            return false;
+        };
+        let ends = session.close();
+        if ends {
+            self.finish(&session, "ended");
+        }
+        ends
+    }
+
+    /// Ends every session whose idle time is over and that [`SessionEvents::on_timeout`] does not keep.
+    ///
+    /// A gateway calls this every second. Without one it is for the embedder to call now and then; expired sessions
+    /// are not returned in any case, they only take up room.
+    pub fn sweep(&self) {
+        self.sweep_at(Instant::now());
+    }
+
+    /// Sessions in the table, those included that have expired since the last [`sweep`](Self::sweep).
+    pub fn len(&self) -> usize {
+        lock(&self.shared.entries).by_id.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The IDs of all sessions in the table, in no particular order. They are credentials.
+    pub fn ids(&self) -> Vec<SessionId> {
+        lock(&self.shared.entries).by_id.keys().cloned().collect()
+    }
+
+    /// A session for one WebSocket of a server that does without: no cookie names it, [`get`](Self::get) does not
+    /// find it, no event is called for it, and it has ended when the WebSocket that was attached to it is gone.
+    ///
+    /// # Errors
+    /// [`Status::Io`] if the operating system has no random bits.
+    pub(crate) fn transient(&self) -> Result<Session, Status> {
+        Session::transient(&self.shared.config, Instant::now())
+    }
+
+    pub(super) fn create_at(&self, now: Instant) -> Result<Session, Status> {
+        let session = Session::listed(&self.shared.config, now)?;
+        self.admit(&session, now)?;
+        let events = self.events();
+        let outcome = run("on_start_session", &session, || {
+            events.on_start_session(&session)
+        });
+        if let Err(refused) = outcome.unwrap_or_else(|| Err(internal_error())) {
+            // It never started, so no end event; but others may have found and used it while the event ran.
+            session.close();
+            self.remove(&session);
+            return Err(refused);
+        }
+        if !session.start(now) {
+            return Err(Misuse::SessionEnded.into());
+        }
+        log::debug!("session {}: started", session.id().prefix());
+        Ok(session)
+    }
+
+    pub(super) fn get_at(&self, id: &SessionId, now: Instant) -> Option<Session> {
+        let session = self.find(id)?;
+        self.expire(&session, now);
+        session.revisit(now).then_some(session)
+    }
+
+    pub(super) fn sweep_at(&self, now: Instant) {
+        let due: Vec<Session> = {
+            let mut entries = lock(&self.shared.entries);
+            entries.swept = Some(now);
+            entries
+                .by_id
+                .values()
+                .filter(|session| session.is_due(now))
+                .cloned()
+                .collect()
+        };
+        for session in &due {
+            self.expire(session, now);
+        }
+    }
+
+    /// Puts a session into the table, if need be in place of one that has expired.
+    fn admit(&self, session: &Session, now: Instant) -> Result<(), Status> {
+        if self.insert(session) {
+            return Ok(());
+        }
+        let swept = lock(&self.shared.entries).swept;
+        if swept.is_none_or(|swept| now.saturating_duration_since(swept) >= FULL_SWEEP_SPACING) {
+            self.sweep_at(now);
+            if self.insert(session) {
+                return Ok(());
+            }
+        }
+        Err(Limit::Sessions.into())
+    }
+
+    fn insert(&self, session: &Session) -> bool {
+        let mut entries = lock(&self.shared.entries);
+        let room = entries.by_id.len() < self.shared.config.max_sessions;
+        if room {
+            entries.by_id.insert(session.id().clone(), session.clone());
+        }
+        room
+    }
+
+    fn find(&self, id: &SessionId) -> Option<Session> {
+        lock(&self.shared.entries).by_id.get(id).cloned()
+    }
+
+    fn remove(&self, session: &Session) {
+        lock(&self.shared.entries).by_id.remove(session.id());
+    }
+
+    /// Ends the session if its idle time is over and its time-out event agrees.
+    fn expire(&self, session: &Session, now: Instant) {
+        if !session.begin_asking(now) {
+            return;
+        }
+        let events = self.events();
+        let answer = run("on_timeout", session, || events.on_timeout(session));
+        if session.settle(answer.unwrap_or(true), now) {
+            self.finish(session, "expired");
+        }
+    }
+
+    /// What follows the end of a session, for the one who ended it.
+    fn finish(&self, session: &Session, how: &str) {
+        self.remove(session);
+        log::debug!("session {}: {how}", session.id().prefix());
+        let events = self.events();
+        run("on_end_session", session, || events.on_end_session(session));
+    }
+
+    fn events(&self) -> Arc<dyn SessionEvents> {
+        Arc::clone(
+            &self
+                .shared
+                .events
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}
+
+/// How many sessions there are.
+impl fmt::Debug for SessionTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionTable({} sessions)", self.len())
+    }
+}
+
+fn internal_error() -> Status {
+    Status::Refused(Refusal {
+        http_status: 500,
+        reason: "Internal Server Error".to_owned(),
+    })
+}
