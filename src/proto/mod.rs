@@ -33,6 +33,7 @@
 //! ```
 
 mod assembler;
+mod authority;
 mod close;
 mod conn;
 mod data;
@@ -41,12 +42,16 @@ mod event;
 mod header;
 mod inbox;
 mod mask;
+mod origin;
 mod output;
+mod rejection;
 mod state;
+mod token;
 mod utf8;
 mod violation;
 
 pub use assembler::Assembler;
+pub use authority::host_is_local;
 pub use close::{CloseCode, CloseFrame, MAX_REASON};
 pub use conn::{Conn, Limits, Refused, Span};
 pub use data::{Data, Kind};
@@ -55,5 +60,7 @@ pub use event::{Event, Piece, Stretch};
 pub use header::{Header, MAX_CONTROL, MAX_HEADER, Opcode};
 pub use inbox::Inbox;
 pub use mask::Mask;
+pub use origin::{OriginError, Origins};
+pub use rejection::Rejection;
 pub use utf8::Utf8;
 pub use violation::Violation;
