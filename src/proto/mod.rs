@@ -32,6 +32,7 @@
 //! # Ok::<(), csp_websocket::proto::Violation>(())
 //! ```
 
+pub mod answer;
 mod assembler;
 mod authority;
 mod close;
@@ -39,12 +40,16 @@ mod conn;
 mod data;
 mod decoder;
 mod event;
+mod handshake;
+mod head;
 mod header;
 mod inbox;
 mod mask;
 mod origin;
 mod output;
 mod rejection;
+mod request;
+mod rules;
 mod state;
 mod token;
 mod utf8;
@@ -57,10 +62,13 @@ pub use conn::{Conn, Limits, Refused, Span};
 pub use data::{Data, Kind};
 pub use decoder::{Decoded, Decoder, Segment};
 pub use event::{Event, Piece, Stretch};
+pub use handshake::{Upgrade, accept_value, is_upgrade, upgrade};
+pub use head::Head;
 pub use header::{Header, MAX_CONTROL, MAX_HEADER, Opcode};
 pub use inbox::Inbox;
 pub use mask::Mask;
 pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
+pub use request::Request;
 pub use utf8::Utf8;
 pub use violation::Violation;
