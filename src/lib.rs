@@ -1,13 +1,29 @@
 //! Placeholder front page.
 
 mod config;
+mod gateway;
+mod handle;
+mod host;
 mod id;
 mod link;
 pub mod proto;
+mod raw;
+mod server;
 mod session;
 mod status;
+mod table;
+mod websocket;
+mod writer;
 
 pub use config::{Config, SessionConfig};
+pub use gateway::{Gateway, Running};
+pub use handle::GatewayHandle;
 pub use id::{SessionId, WebSocketId};
+pub use proto::{CloseCode, CloseFrame, Data, Origins, Request, Violation};
+pub use raw::Raw;
+pub use server::{PreServer, WebSocketServer};
 pub use session::{Session, SessionData, SessionEvents, SessionTable};
 pub use status::{Limit, Misuse, Refusal, Status};
+pub use table::{Mode, WebSocketInfo};
+pub use websocket::{Chunk, READ_LEN, READ_TIMEOUT, WebSocket};
+pub use writer::Writer;

@@ -1,13 +1,16 @@
-//! The end of a connection that others may touch: a flag and the socket it wakes.
+//! The end of a connection that others may touch: its socket, and a flag that says why it is to end.
 //!
 //! A connection's thread owns everything else. To end it from outside, one sets why and shuts the reading
-//! half of its socket: a thread that waits in `recv` wakes at once and the writing half can still carry a
-//! close frame.
+//! half of its socket: a thread that waits in `recv` wakes at once, and the writing half can still carry a
+//! close frame. There is one descriptor per connection; nothing here duplicates it.
 
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Why somebody else wants a connection to end. The first reason stays.
+/// Why somebody else wants a connection to end. The first reason stays, but for the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum End {
@@ -17,28 +20,61 @@ pub(crate) enum End {
     Session = 2,
     /// The gateway stops (1001).
     Shutdown = 3,
+    /// There is nothing left to wait for: both halves are shut.
+    Cut = 4,
 }
+
+/// Why a send came to nothing. The connection is of no use afterwards: a frame may have gone out in part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendFault {
+    /// The peer took less than [`STRIDE`] bytes within the write timeout.
+    TimedOut,
+    /// The connection is gone.
+    Lost,
+}
+
+/// What the peer must take within each write timeout for a long write to go on.
+pub(crate) const STRIDE: usize = 256 * 1_024;
 
 /// One socket and the reason it was asked to end for, shared with whoever may ask.
 #[derive(Debug)]
 pub(crate) struct Line {
     socket: TcpStream,
     asked: AtomicU8,
-    /// Odd while a `send` is under way; each one adds two. Tells a stuck write from a busy one.
+    /// Odd while a `send` is under way; each one adds two. Tells a stuck send from a busy one.
     sends: AtomicU32,
 }
 
 impl Line {
     pub(crate) fn new(socket: TcpStream) -> Line {
-        Line { socket, asked: AtomicU8::new(0), sends: AtomicU32::new(0) }
+        Line {
+            socket,
+            asked: AtomicU8::new(0),
+            sends: AtomicU32::new(0),
+        }
+    }
+
+    /// Sets what every accepted socket has: no delay for small writes, and a limit for each send.
+    pub(crate) fn prepare(&self, write_timeout: Duration) -> io::Result<()> {
+        self.socket.set_nonblocking(false)?;
+        self.socket.set_nodelay(true)?;
+        self.socket.set_write_timeout(nonzero(write_timeout))
     }
 
     /// Asks the connection to end and wakes its reader. Only the first reason counts.
     pub(crate) fn ask(&self, end: End) {
-        let first = self.asked.compare_exchange(0, end as u8, Ordering::SeqCst, Ordering::SeqCst);
+        let first = self
+            .asked
+            .compare_exchange(0, end as u8, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() {
             let _ = self.socket.shutdown(Shutdown::Read);
         }
+    }
+
+    /// Ends the connection where it stands: whoever reads or writes returns at once.
+    pub(crate) fn cut(&self) {
+        self.asked.store(End::Cut as u8, Ordering::SeqCst);
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// The reason somebody asked for, if anybody did.
@@ -47,7 +83,198 @@ impl Line {
             1 => Some(End::Ended),
             2 => Some(End::Session),
             3 => Some(End::Shutdown),
+            4 => Some(End::Cut),
             _ => None,
         }
+    }
+
+    /// Says to the peer that nothing more comes.
+    pub(crate) fn half_close(&self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// One `recv`, as long as the socket's read timeout allows.
+    pub(crate) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
+        (&self.socket).read(space)
+    }
+
+    /// One `recv` that does not wait. While it lasts a send of another thread may find the socket
+    /// non-blocking, too; [`Line::send`] knows.
+    pub(crate) fn recv_now(&self, space: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_nonblocking(true)?;
+        let received = (&self.socket).read(space);
+        self.socket.set_nonblocking(false)?;
+        received
+    }
+
+    /// Writes `head`, then `body`, all of it. One thread at a time.
+    pub(crate) fn send(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<(), SendFault> {
+        let (mut head, mut body) = (head, body);
+        let timeout = nonzero(timeout);
+        let mut stride_end = STRIDE;
+        let mut since = Instant::now();
+        while !head.is_empty() || !body.is_empty() {
+            let stride = body.get(..STRIDE).unwrap_or(body);
+            self.sends.fetch_add(1, Ordering::Relaxed);
+            let sent = match (head.is_empty(), stride.is_empty()) {
+                (true, _) => (&self.socket).write(stride),
+                (_, true) => (&self.socket).write(head),
+                _ => (&self.socket).write_vectored(&[IoSlice::new(head), IoSlice::new(stride)]),
+            };
+            self.sends.fetch_add(1, Ordering::Relaxed);
+            let overdue = || timeout.is_some_and(|timeout| since.elapsed() >= timeout);
+            match sent {
+                Ok(0) => return Err(SendFault::Lost),
+                Ok(n) => {
+                    let of_head = n.min(head.len());
+                    head = head.get(of_head..).unwrap_or_default();
+                    body = body.get(n - of_head..).unwrap_or_default();
+                    if n >= stride_end {
+                        stride_end = STRIDE;
+                        since = Instant::now();
+                    } else {
+                        stride_end -= n;
+                        if (!head.is_empty() || !body.is_empty()) && overdue() {
+                            return Err(SendFault::TimedOut);
+                        }
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) => {
+                    if overdue() {
+                        return Err(SendFault::TimedOut);
+                    }
+                    // Another thread polls this socket just now: it is non-blocking for an instant.
+                    thread::sleep(Duration::from_micros(50));
+                }
+                Err(_) => return Err(SendFault::Lost),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the clock remembers of a line between two looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StuckWatch {
+    sends: u32,
+    since: Instant,
+}
+
+impl StuckWatch {
+    pub(crate) fn new(now: Instant) -> StuckWatch {
+        StuckWatch {
+            sends: 0,
+            since: now,
+        }
+    }
+
+    /// How long one and the same send has been under way, as far as the looks can tell.
+    pub(crate) fn stuck_for(&mut self, line: &Line, now: Instant) -> Duration {
+        let sends = line.sends.load(Ordering::Relaxed);
+        if sends != self.sends || sends.is_multiple_of(2) {
+            *self = StuckWatch { sends, since: now };
+        }
+        now.saturating_duration_since(self.since)
+    }
+}
+
+/// True for the error that a socket gives when its timeout ran out, or when it would have to wait.
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// A timeout as sockets take it: zero is none.
+fn nonzero(timeout: Duration) -> Option<Duration> {
+    (!timeout.is_zero()).then_some(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn pair() -> (Line, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Line::new(listener.accept().unwrap().0), client)
+    }
+
+    #[test]
+    fn the_first_reason_stays_and_wakes_the_reader() {
+        let (line, _client) = pair();
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| line.recv(&mut [0; 8]));
+            line.ask(End::Session);
+            line.ask(End::Shutdown);
+            assert_eq!(reader.join().unwrap().unwrap(), 0);
+        });
+        assert_eq!(line.asked(), Some(End::Session));
+        line.send(b"still ", b"writes", Duration::from_secs(5))
+            .unwrap();
+        line.cut();
+        assert_eq!(line.asked(), Some(End::Cut));
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_ends_the_write_in_time() {
+        let (line, _client) = pair();
+        let timeout = Duration::from_millis(100);
+        line.prepare(timeout).unwrap();
+        let started = Instant::now();
+        let body = vec![0; 64 << 20];
+        assert_eq!(line.send(b"", &body, timeout), Err(SendFault::TimedOut));
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_stuck_send_is_seen_from_outside() {
+        let (line, _client) = pair();
+        line.prepare(Duration::ZERO).unwrap();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| line.send(b"", &vec![0; 64 << 20], Duration::ZERO));
+            let start = Instant::now();
+            let mut watch = StuckWatch::new(start);
+            let deadline = start + Duration::from_secs(10);
+            while watch.stuck_for(&line, Instant::now()) < Duration::from_millis(50) {
+                assert!(Instant::now() < deadline);
+                thread::yield_now();
+            }
+            line.cut();
+            assert_eq!(writer.join().unwrap(), Err(SendFault::Lost));
+        });
+    }
+
+    #[test]
+    fn a_send_beside_polls_loses_nothing() {
+        let (line, mut client) = pair();
+        line.prepare(Duration::from_secs(10)).unwrap();
+        thread::scope(|scope| {
+            let writer =
+                scope.spawn(|| line.send(&[7; 100], &vec![7; 8 << 20], Duration::from_secs(10)));
+            let reader = scope.spawn(|| {
+                let mut got = vec![0; 100 + (8 << 20)];
+                client
+                    .read_exact(&mut got)
+                    .map(|()| got.iter().all(|byte| *byte == 7))
+            });
+            while !writer.is_finished() {
+                assert!(is_timeout(&line.recv_now(&mut [0; 8]).unwrap_err()));
+            }
+            assert_eq!(writer.join().unwrap(), Ok(()));
+            assert!(reader.join().unwrap().unwrap());
+        });
     }
 }

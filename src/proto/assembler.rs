@@ -65,17 +65,16 @@ impl Assembler {
         units
     }
 
-    /// Adds a piece to `buf` and says how many units it has; when it ends the message nobody asks, and
-    /// they are not counted.
+    /// Adds a piece to `buf`.
     ///
     /// # Errors
     /// [`Violation::MessageTooLong`] if `buf` would grow past `limit` bytes; nothing is added then.
-    pub fn push(buf: &mut Data, piece: &Piece<'_>, limit: usize) -> Result<usize, Violation> {
+    pub fn push(buf: &mut Data, piece: &Piece<'_>, limit: usize) -> Result<(), Violation> {
         if buf.len().saturating_add(piece.len()) > limit {
             return Err(Violation::MessageTooLong);
         }
         buf.push(piece);
-        Ok(if piece.message_end { 0 } else { piece.units() })
+        Ok(())
     }
 
     /// Keeps what an unfinished read has gathered; `buf` is empty afterwards.

@@ -1,0 +1,398 @@
+//! The listener: accept, bound, hand over, stop.
+
+use crate::config::Config;
+use crate::handle::GatewayHandle;
+use crate::host::{Host, LOOK, New, Page, Reserve, TurnAway};
+use crate::link::{Clock, Line};
+use crate::proto::{Rejection, answer};
+use crate::server::WebSocketServer;
+use crate::session;
+use crate::status::{Misuse, Status};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A listener with routes.
+///
+/// ```
+/// use csp_websocket::{Config, Gateway, Status, WebSocket, READ_TIMEOUT};
+///
+/// let gateway = Gateway::bind("127.0.0.1:0", Config::default())?
+///     .route("/greet", || |ws: &mut WebSocket| {
+///         let name = ws.read_message(READ_TIMEOUT)?;
+///         ws.write(format!("Hello, {}!", name.as_str().unwrap_or("stranger")))
+///     });
+/// let running = gateway.spawn();
+/// // ... until it is time to stop:
+/// running.handle().shutdown(std::time::Duration::from_secs(5));
+/// # Ok::<(), Status>(())
+/// ```
+#[must_use = "a gateway accepts nobody before `run` or `spawn`"]
+#[doc(alias = "Web Gateway")]
+pub struct Gateway {
+    listener: TcpListener,
+    handle: GatewayHandle,
+    routes: HashMap<String, New>,
+    pages: HashMap<String, Page>,
+    /// A path that cannot be one, or was given twice.
+    bad_route: Option<String>,
+}
+
+impl Gateway {
+    /// Listens on the first of these addresses that can be listened on; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// [`Status::Io`]: none of them can; [`Misuse::BadConfig`].
+    pub fn bind(addr: impl ToSocketAddrs, config: Config) -> Result<Gateway, Status> {
+        Gateway::from_listener(TcpListener::bind(addr)?, config)
+    }
+
+    /// Takes over a listener that listens already.
+    ///
+    /// # Errors
+    /// [`Status::Io`]; [`Misuse::BadConfig`].
+    pub fn from_listener(listener: TcpListener, config: Config) -> Result<Gateway, Status> {
+        check(&config)?;
+        listener.set_nonblocking(false)?;
+        let handle = GatewayHandle::new(listener.local_addr()?, config);
+        Ok(Gateway {
+            listener,
+            handle,
+            routes: HashMap::new(),
+            pages: HashMap::new(),
+            bad_route: None,
+        })
+    }
+
+    /// Serves WebSockets at `path`: `new` makes the server of each. The path is compared as it stands in
+    /// the request, without its query.
+    pub fn route<S, F>(mut self, path: &str, new: F) -> Gateway
+    where
+        S: WebSocketServer + 'static,
+        F: Fn() -> S + Send + Sync + 'static,
+    {
+        let new: New = Box::new(move || Box::new(new()));
+        if !is_path(path) || self.routes.insert(path.to_owned(), new).is_some() {
+            self.bad_route.get_or_insert(path.to_owned());
+        }
+        self
+    }
+
+    /// Serves a plain page to `GET`. A path can have a page and WebSockets.
+    pub fn page(mut self, path: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Gateway {
+        let page = Page {
+            content_type: content_type.to_owned(),
+            body: body.into(),
+        };
+        let sound = is_path(path) && answer::header_is_valid("Content-Type", content_type);
+        if !sound || self.pages.insert(path.to_owned(), page).is_some() {
+            self.bad_route.get_or_insert(path.to_owned());
+        }
+        self
+    }
+
+    /// A handle for others: to stop it, to see its sessions and WebSockets.
+    pub fn handle(&self) -> GatewayHandle {
+        self.handle.clone()
+    }
+
+    /// Accepts and serves until [`GatewayHandle::shutdown`]; then returns when every connection is gone, or
+    /// when the grace period is over.
+    ///
+    /// # Errors
+    /// [`Misuse::BadRoute`]; [`Status::Io`] if the clock's thread cannot be started.
+    pub fn run(self) -> Result<(), Status> {
+        if let Some(path) = &self.bad_route {
+            log::error!("the route or page {path:?}: {}", Misuse::BadRoute);
+            return Err(Misuse::BadRoute.into());
+        }
+        let host = Arc::new(Host {
+            handle: self.handle.clone(),
+            routes: self.routes,
+            pages: self.pages,
+        });
+        let turn_away = Arc::new(TurnAway::default());
+        let clock = start_clock(&self.handle, &turn_away)?;
+        let acceptor = Acceptor {
+            listener: self.listener,
+            handle: self.handle,
+            host,
+            turn_away,
+            clock,
+            reserve: Reserve::new(),
+        };
+        acceptor.handle.set_running(true);
+        acceptor.accept();
+        let handle = acceptor.stop();
+        handle.set_running(false);
+        Ok(())
+    }
+
+    /// Runs it on a thread of its own.
+    pub fn spawn(self) -> Running {
+        let handle = self.handle();
+        // Marked here, so that a shutdown that comes before the thread's first step waits for its last.
+        handle.set_running(true);
+        let thread = thread::Builder::new()
+            .name("csp-gateway".to_owned())
+            .spawn({
+                let handle = handle.clone();
+                move || {
+                    let ended = self.run();
+                    handle.set_running(false);
+                    ended
+                }
+            });
+        if thread.is_err() {
+            handle.set_running(false);
+        }
+        Running {
+            handle,
+            thread: Some(thread),
+        }
+    }
+}
+
+/// A gateway that runs on its own thread.
+///
+/// Dropped after a shutdown, it waits for the thread; dropped before, it leaves the gateway running.
+#[derive(Debug)]
+pub struct Running {
+    handle: GatewayHandle,
+    thread: Option<io::Result<JoinHandle<Result<(), Status>>>>,
+}
+
+impl Running {
+    /// The gateway's handle.
+    pub fn handle(&self) -> &GatewayHandle {
+        &self.handle
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// Waits until the gateway has ended.
+    ///
+    /// # Errors
+    /// Those of [`Gateway::run`]; [`Status::Io`] if its thread could not be started.
+    pub fn join(mut self) -> Result<(), Status> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<(), Status> {
+        match self.thread.take() {
+            Some(Ok(thread)) => thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the gateway panicked").into())),
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.handle.stop_deadline().is_some() {
+            let _ = self.wait();
+        }
+    }
+}
+
+/// Waits in `accept`, and for nothing else.
+struct Acceptor {
+    listener: TcpListener,
+    handle: GatewayHandle,
+    host: Arc<Host>,
+    turn_away: Arc<TurnAway>,
+    clock: Clock,
+    reserve: Reserve,
+}
+
+/// Delays after an accept that failed, doubled each time.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// How often a failing accept is logged.
+const COMPLAIN: Duration = Duration::from_secs(10);
+
+impl Acceptor {
+    fn accept(&self) {
+        let mut delay = BACK_OFF.0;
+        let mut complained: Option<Instant> = None;
+        while self.handle.stop_deadline().is_none() {
+            match self.listener.accept() {
+                Ok((socket, peer)) => {
+                    delay = BACK_OFF.0;
+                    self.admit(socket, peer);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+                        log::error!("no connection can be accepted ({error}); trying again");
+                        complained = Some(Instant::now());
+                    }
+                    self.reserve.refuse_one(&self.listener);
+                    self.handle.rest(delay);
+                    delay = (delay * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+    }
+
+    /// Gives the connection a thread, or a no.
+    fn admit(&self, socket: TcpStream, peer: SocketAddr) {
+        let config = self.handle.config();
+        let line = Arc::new(Line::new(socket));
+        if let Err(error) = line.prepare(config.write_timeout) {
+            log::debug!("{peer}: the connection was lost at once: {error}");
+            return;
+        }
+        let place = match self.handle.table().enter(&line, config.max_connections) {
+            Ok(place) => place,
+            Err(Status::Shutdown) => return self.refuse(line, Rejection::Stopping),
+            Err(limit) => {
+                log::debug!("{peer}: {limit}");
+                return self.refuse(line, Rejection::Busy);
+            }
+        };
+        let name = format!("csp-{}", place.number());
+        let serve = {
+            let (host, line) = (Arc::clone(&self.host), Arc::clone(&line));
+            move || host.serve(&line, &place, peer)
+        };
+        if let Err(error) = thread::Builder::new()
+            .name(name)
+            .stack_size(config.stack_size)
+            .spawn(serve)
+        {
+            log::error!("{peer}: no thread for another connection: {error}");
+            self.refuse(line, Rejection::Busy);
+        }
+    }
+
+    fn refuse(&self, line: Arc<Line>, rejection: Rejection) {
+        if self.turn_away.refuse(line, rejection) {
+            self.clock.wake();
+        }
+    }
+
+    /// Waits for everybody to leave, and cuts those who stay.
+    fn stop(self) -> GatewayHandle {
+        let Acceptor {
+            listener,
+            handle,
+            clock,
+            ..
+        } = self;
+        // From here on the system itself refuses whoever comes.
+        drop(listener);
+        let deadline = handle.stop_deadline().unwrap_or_else(Instant::now);
+        if !handle.table().wait_empty(deadline) {
+            let left = handle.table().cut_all();
+            log::warn!("{left} connections did not end in time and were cut");
+            handle
+                .table()
+                .wait_empty(Instant::now() + Duration::from_millis(200));
+        }
+        drop(clock);
+        handle
+    }
+}
+
+/// The gateway's clock: sessions that expire, sends that are stuck, connections that were told no.
+fn start_clock(handle: &GatewayHandle, turn_away: &Arc<TurnAway>) -> io::Result<Clock> {
+    let (handle, turn_away) = (handle.clone(), Arc::clone(turn_away));
+    let config = handle.config();
+    let keepalive = !config.ping_interval.is_zero();
+    let stuck = config.ping_interval + config.pong_timeout;
+    let quick = if keepalive {
+        config.sessions.timeout.min(stuck)
+    } else {
+        config.sessions.timeout
+    };
+    let tick = (quick / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
+    let mut swept = Instant::now();
+    Clock::start("csp-clock", move |now| {
+        if now.saturating_duration_since(swept) >= tick {
+            swept = now;
+            handle.sessions().sweep();
+            if keepalive {
+                handle.table().cut_stuck(now, stuck);
+            }
+        }
+        if turn_away.look(now) { LOOK } else { tick }
+    })
+}
+
+/// What the configuration must keep for the gateway to work at all.
+fn check(config: &Config) -> Result<(), Status> {
+    let complaints = [
+        (
+            config.max_connections == 0,
+            "max_connections is 0: nobody could connect",
+        ),
+        (
+            config.handshake_timeout.is_zero(),
+            "handshake_timeout is 0: no request could come in time",
+        ),
+        (
+            !config.ping_interval.is_zero() && config.pong_timeout.is_zero(),
+            "pong_timeout is 0: no ping could be answered in time",
+        ),
+        (
+            config.max_fragments == 0,
+            "max_fragments is 0: no message could come",
+        ),
+        (
+            !session::cookie_is_sound(&config.sessions),
+            "sessions.cookie or sessions.path cannot stand in a header",
+        ),
+    ];
+    let mut sound = true;
+    for (_, complaint) in complaints.iter().filter(|(wrong, _)| *wrong) {
+        log::error!("configuration: {complaint}");
+        sound = false;
+    }
+    if config.origins.is_open() {
+        log::warn!(
+            "configuration: pages of any origin may open WebSockets here, with the cookies of their visitors"
+        );
+    }
+    if sound {
+        Ok(())
+    } else {
+        Err(Misuse::BadConfig.into())
+    }
+}
+
+/// A path as a request can have it.
+fn is_path(path: &str) -> bool {
+    path.starts_with('/')
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+}
+
+/// True for an error that says nothing of the next accept.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted | TimedOut
+    )
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut routes: Vec<&String> = self.routes.keys().collect();
+        routes.sort();
+        f.debug_struct("Gateway")
+            .field("local_addr", &self.handle.local_addr())
+            .field("routes", &routes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,170 @@
+//! The cheap clone of a gateway that others hold.
+
+use crate::config::Config;
+use crate::link::lock;
+use crate::session::SessionTable;
+use crate::table::{Table, WebSocketInfo};
+use std::cell::Cell;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A handle on a gateway: for its sessions, for what is open on it, and to stop it. A clone is the same
+/// gateway.
+#[derive(Clone)]
+pub struct GatewayHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    local_addr: SocketAddr,
+    config: Config,
+    table: Arc<Table>,
+    sessions: SessionTable,
+    stop: Mutex<Stop>,
+    stop_changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Stop {
+    /// `run` is under way.
+    running: bool,
+    /// Set once, by the first shutdown.
+    deadline: Option<Instant>,
+}
+
+thread_local! {
+    /// This thread serves a connection, so a shutdown must not wait for it.
+    static SERVING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl GatewayHandle {
+    pub(crate) fn new(local_addr: SocketAddr, config: Config) -> GatewayHandle {
+        let shared = Shared {
+            local_addr,
+            sessions: SessionTable::new(config.sessions.clone()),
+            config,
+            table: Arc::default(),
+            stop: Mutex::default(),
+            stop_changed: Condvar::new(),
+        };
+        GatewayHandle {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The address the gateway listens on, with the port that the system chose if port 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.local_addr
+    }
+
+    /// Every open WebSocket, in no particular order.
+    pub fn websockets(&self) -> Vec<WebSocketInfo> {
+        self.shared.table.websockets()
+    }
+
+    /// The sessions, also for the embedder's own pages.
+    #[doc(alias = "%session")]
+    pub fn sessions(&self) -> &SessionTable {
+        &self.shared.sessions
+    }
+
+    /// Stops the gateway: it accepts nobody any more, every read that waits returns
+    /// [`Status::Shutdown`](crate::Status::Shutdown), each WebSocket is closed with 1001 when its handler
+    /// returns, and connections that are left when `grace` is over are cut.
+    ///
+    /// Returns when all is done, at the latest shortly after `grace`; at once when called from a handler,
+    /// which is itself among those to finish. A second call only waits.
+    pub fn shutdown(&self, grace: Duration) {
+        let mut stop = self.stop();
+        let first = stop.deadline.is_none();
+        // A grace without end is as good as one of a year.
+        let year = Duration::from_secs(365 * 86_400);
+        let deadline = *stop
+            .deadline
+            .get_or_insert_with(|| Instant::now() + grace.min(year));
+        drop(stop);
+        if first {
+            self.shared.stop_changed.notify_all();
+            self.shared.table.shut();
+            self.wake_acceptor();
+        }
+        if SERVING.get() {
+            return;
+        }
+        let latest = deadline + Duration::from_secs(1);
+        let mut stop = self.stop();
+        while stop.running {
+            let left = latest.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            stop = self.wait(stop, left);
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.shared.table
+    }
+
+    /// When the gateway must be done, once somebody has asked for its end.
+    pub(crate) fn stop_deadline(&self) -> Option<Instant> {
+        self.stop().deadline
+    }
+
+    /// Waits for `time`, or until somebody asks for the end.
+    pub(crate) fn rest(&self, time: Duration) {
+        let stop = self.stop();
+        if stop.deadline.is_none() {
+            drop(self.wait(stop, time));
+        }
+    }
+
+    pub(crate) fn set_running(&self, running: bool) {
+        self.stop().running = running;
+        self.shared.stop_changed.notify_all();
+    }
+
+    /// Marks the present thread as one that serves a connection.
+    pub(crate) fn mark_serving() {
+        SERVING.set(true);
+    }
+
+    /// The acceptor waits in `accept`: a connection of our own wakes it.
+    fn wake_acceptor(&self) {
+        let mut addr = self.shared.local_addr;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(match addr.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        if let Err(error) = TcpStream::connect_timeout(&addr, Duration::from_secs(1)) {
+            log::warn!(
+                "the acceptor could not be woken ({error}); it stops with the next connection"
+            );
+        }
+    }
+
+    fn stop(&self) -> MutexGuard<'_, Stop> {
+        lock(&self.shared.stop)
+    }
+
+    fn wait<'a>(&self, stop: MutexGuard<'a, Stop>, time: Duration) -> MutexGuard<'a, Stop> {
+        let waited = self.shared.stop_changed.wait_timeout(stop, time);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl fmt::Debug for GatewayHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayHandle")
+            .field("local_addr", &self.shared.local_addr)
+            .finish_non_exhaustive()
+    }
+}

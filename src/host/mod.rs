@@ -1,0 +1,74 @@
+//! Who runs a server, and where.
+//!
+//! ```text
+//!  open        a new connection becomes a WebSocket, or is told no
+//!  dedicated   the life of a WebSocket that has a thread of its own
+//!  turn_away   a no for connections that get no thread
+//!  reserve     the descriptor that is kept back for a no
+//! ```
+
+mod dedicated;
+mod open;
+mod reserve;
+mod turn_away;
+
+pub(crate) use reserve::Reserve;
+pub(crate) use turn_away::{LOOK, TurnAway};
+
+use crate::handle::GatewayHandle;
+use crate::link::Line;
+use crate::server::WebSocketServer;
+use crate::table::Place;
+use std::any::Any;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Makes the server of one WebSocket.
+pub(crate) type New = Box<dyn Fn() -> Box<dyn WebSocketServer> + Send + Sync>;
+
+/// What a gateway serves.
+pub(crate) struct Host {
+    pub(crate) handle: GatewayHandle,
+    pub(crate) routes: HashMap<String, New>,
+    pub(crate) pages: HashMap<String, Page>,
+}
+
+/// A plain page.
+pub(crate) struct Page {
+    pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Host {
+    /// The whole life of a connection, on its own thread.
+    pub(crate) fn serve(&self, line: &Arc<Line>, place: &Place, peer: SocketAddr) {
+        GatewayHandle::mark_serving();
+        if let Some(opened) = open::open(self, line, place, peer) {
+            dedicated::run(opened);
+        }
+        line.cut();
+    }
+}
+
+/// Runs code of the application. A panic ends there.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| Panicked(text_of(payload)))
+}
+
+/// The message of a panic.
+struct Panicked(String);
+
+fn text_of(payload: Box<dyn Any + Send>) -> String {
+    let text = match payload.downcast_ref::<&str>() {
+        Some(text) => (*text).to_owned(),
+        None => payload
+            .downcast_ref::<String>()
+            .cloned()
+            .unwrap_or_else(|| "no message".to_owned()),
+    };
+    // The payload is the application's: its drop may panic, too.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    text
+}

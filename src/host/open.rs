@@ -1,0 +1,321 @@
+//! From an accepted connection to a WebSocket: request head, route, session, `on_pre_server`, the 101.
+
+use super::{Host, Page, Panicked, guarded};
+use crate::id::WebSocketId;
+use crate::link::{Dedicated, Line, Timing, is_timeout};
+use crate::proto::{Head, Limits, Rejection, Request, answer, host_is_local, is_upgrade, upgrade};
+use crate::server::{Choice, PreServer, WebSocketServer};
+use crate::session::{Attached, Session};
+use crate::status::{Limit, Status};
+use crate::table::{Card, Mode, Place};
+use crate::websocket::WebSocket;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// After a refusal, how long and how much the client may still send before it is cut off.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1_024);
+
+/// A WebSocket that is ready for its server.
+pub(super) struct Opened {
+    pub(super) server: Box<dyn WebSocketServer>,
+    pub(super) ws: WebSocket,
+    pub(super) attached: Attached,
+}
+
+/// Why there is no WebSocket.
+enum No {
+    /// The handshake says no by itself.
+    Rejected(Rejection),
+    /// The application said no: an HTTP status and a text.
+    Refused(u16, String),
+    /// There is nobody to answer: the client is gone, or let the deadline pass.
+    Gone(&'static str),
+}
+
+impl From<Rejection> for No {
+    fn from(rejection: Rejection) -> No {
+        No::Rejected(rejection)
+    }
+}
+
+/// Reads the request and answers it; a WebSocket comes out if the answer was 101.
+pub(super) fn open(
+    host: &Host,
+    line: &Arc<Line>,
+    place: &Place,
+    peer: SocketAddr,
+) -> Option<Opened> {
+    let mut head = Head::new();
+    let request = match receive(host, line, &mut head) {
+        Ok(request) => request,
+        Err(no) => {
+            say_no(host, line, peer, None, no);
+            return None;
+        }
+    };
+    if let Some(page) = page(host, &request) {
+        log::debug!("{peer} {:?}: page", request.path());
+        part_with(
+            host,
+            line,
+            &answer::page(&request, &page.content_type, &page.body),
+        );
+        return None;
+    }
+    let handshake = Handshake {
+        host,
+        line,
+        place,
+        peer,
+        request: &request,
+    };
+    match handshake.accept(&head.rest()) {
+        Ok(opened) => Some(opened),
+        Err(no) => {
+            say_no(host, line, peer, Some(&request), no);
+            None
+        }
+    }
+}
+
+/// Reads the request head. One deadline for all of it: the socket's time-out shrinks to what is left.
+fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
+    let deadline = Instant::now() + host.handle.config().handshake_timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(No::Gone("the request did not come in time"));
+        }
+        if line.socket().set_read_timeout(Some(left)).is_err() {
+            return Err(No::Gone("the connection was lost"));
+        }
+        match line.recv(head.space()) {
+            Ok(0) if line.asked().is_some() => return Err(Rejection::Stopping.into()),
+            Ok(0) if head.is_empty() => return Err(No::Gone("the client left without a request")),
+            Ok(0) => return Err(No::Gone("the client left within its request")),
+            Ok(n) => head.filled(n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted || is_timeout(&e) => continue,
+            Err(_) => return Err(No::Gone("the connection was lost")),
+        }
+        if let Some(request) = head.poll()? {
+            return Ok(request);
+        }
+    }
+}
+
+/// The plain page that is asked for.
+fn page<'a>(host: &'a Host, request: &Request) -> Option<&'a Page> {
+    let plain = !is_upgrade(request) && host_allowed(host, request);
+    if plain {
+        host.pages.get(request.path())
+    } else {
+        None
+    }
+}
+
+/// Against DNS rebinding: a gateway that listens on a loopback address goes by local names only.
+fn host_allowed(host: &Host, request: &Request) -> bool {
+    let names = &host.handle.config().host_names;
+    !host.handle.local_addr().ip().is_loopback() || host_is_local(request.host(), names)
+}
+
+/// A request on its way to a 101.
+struct Handshake<'a> {
+    host: &'a Host,
+    line: &'a Arc<Line>,
+    place: &'a Place,
+    peer: SocketAddr,
+    request: &'a Request,
+}
+
+impl Handshake<'_> {
+    /// Everything between the request and the server; `rest` came behind the request.
+    fn accept(&self, rest: &[u8]) -> Result<Opened, No> {
+        let Handshake { host, request, .. } = *self;
+        if !host_allowed(host, request) {
+            return Err(Rejection::HostRefused.into());
+        }
+        let new = host.routes.get(request.path()).ok_or(Rejection::NotFound)?;
+        let upgrade = upgrade(request)?;
+        host.handle
+            .config()
+            .origins
+            .check(request.header("origin"), request.host())?;
+        let mut server = guarded(new).map_err(|panic| panicked("making the server", &panic))?;
+        let (session, started) = self.session(server.as_mut())?;
+
+        let opened = (|| {
+            let id = WebSocketId::new().map_err(no)?;
+            let attached = session.attach(&id, self.line).map_err(no)?;
+            let mut choice = self.pre_server(server.as_mut(), &id, &session)?;
+            if started {
+                let cookie = host.handle.sessions().set_cookie(&session);
+                choice.headers.push(("Set-Cookie".to_owned(), cookie));
+            }
+            if self.line.asked().is_some() {
+                return Err(Rejection::Stopping.into());
+            }
+            let answer =
+                answer::switching(&upgrade, choice.subprotocol.as_deref(), &choice.headers);
+            let sent = self
+                .line
+                .send(&answer, b"", host.handle.config().write_timeout);
+            sent.map_err(|_| No::Gone("the connection was lost"))?;
+            Ok(Opened {
+                server,
+                ws: self.websocket(id, &session, &choice, rest),
+                attached,
+            })
+        })();
+        // A session that was started for this handshake alone does not outlive it.
+        if opened.is_err() && started {
+            host.handle.sessions().end(session.id());
+        }
+        opened
+    }
+
+    /// The session that the cookie names, or a new one; true if it was started here and needs its cookie.
+    fn session(&self, server: &mut dyn WebSocketServer) -> Result<(Session, bool), No> {
+        let sessions = self.host.handle.sessions();
+        let uses =
+            guarded(|| server.use_session()).map_err(|panic| panicked("use_session", &panic))?;
+        if !uses {
+            return Ok((sessions.transient().map_err(no)?, false));
+        }
+        match self
+            .request
+            .cookies()
+            .find_map(|cookies| sessions.from_cookies(cookies))
+        {
+            Some(session) => Ok((session, false)),
+            None => Ok((sessions.create().map_err(no)?, true)),
+        }
+    }
+
+    /// What `on_pre_server` decides.
+    fn pre_server(
+        &self,
+        server: &mut dyn WebSocketServer,
+        id: &WebSocketId,
+        session: &Session,
+    ) -> Result<Choice, No> {
+        let Handshake { request, peer, .. } = *self;
+        let handle = &self.host.handle;
+        let mut pre = PreServer {
+            request,
+            peer,
+            id,
+            session,
+            handle,
+            choice: Choice::default(),
+        };
+        guarded(|| server.on_pre_server(&mut pre))
+            .map_err(|panic| panicked("on_pre_server", &panic))?
+            .map_err(no)?;
+        Ok(pre.choice)
+    }
+
+    /// The 101 is out: the connection is a WebSocket, and listed as one.
+    fn websocket(
+        &self,
+        id: WebSocketId,
+        session: &Session,
+        choice: &Choice,
+        rest: &[u8],
+    ) -> WebSocket {
+        let handle = &self.host.handle;
+        let config = handle.config();
+        let card = Arc::new(Card {
+            id,
+            session: session.clone(),
+            request: self.request.clone(),
+            peer: self.peer,
+            mode: choice.mode,
+            opened: Instant::now(),
+        });
+        self.place.register(&card);
+        let limits = Limits {
+            // A byte stream holds no message, so none is too long for it.
+            max_message: choice.max_message.unwrap_or(match choice.mode {
+                Mode::Raw => u64::MAX,
+                Mode::Dedicated => config.max_message,
+            }),
+            max_fragments: config.max_fragments,
+            max_empty_fragments: config.max_empty_fragments,
+        };
+        let timing = Timing {
+            write_timeout: config.write_timeout,
+            close_timeout: config.close_timeout,
+            ping_interval: config.ping_interval,
+            pong_timeout: config.pong_timeout,
+        };
+        let link = Dedicated::new(Arc::clone(self.line), rest, limits, timing);
+        WebSocket::new(link, card, handle.clone())
+    }
+}
+
+/// What a status means as an answer to a handshake.
+fn no(status: Status) -> No {
+    match status {
+        Status::Refused(refusal) => No::Refused(refusal.http_status, refusal.reason),
+        Status::Limit(Limit::Sessions | Limit::SocketsPerSession) => Rejection::Busy.into(),
+        Status::Shutdown => Rejection::Stopping.into(),
+        Status::Io(error) => {
+            log::error!("a handshake failed: {error}");
+            Rejection::Busy.into()
+        }
+        other => {
+            log::info!("a handshake was refused with {other}");
+            No::Refused(403, "refused".to_owned())
+        }
+    }
+}
+
+fn panicked(what: &str, Panicked(text): &Panicked) -> No {
+    log::error!("{what} panicked: {text:?}");
+    Rejection::Panicked.into()
+}
+
+/// Answers a request that comes to nothing.
+fn say_no(host: &Host, line: &Line, peer: SocketAddr, request: Option<&Request>, no: No) {
+    let path = request.map_or("", Request::path);
+    match no {
+        No::Gone(why) => log::debug!("{peer} {path:?}: no handshake: {why}"),
+        No::Rejected(rejection) => {
+            log::info!("{peer} {path:?}: {} {rejection}", rejection.status());
+            part_with(host, line, &answer::rejected(rejection, request));
+        }
+        No::Refused(status, reason) => {
+            log::info!("{peer} {path:?}: {status} {reason:?}");
+            part_with(host, line, &answer::refused(status, &reason));
+        }
+    }
+}
+
+/// Sends the last answer and says that nothing follows. What the client is still sending is read and dropped
+/// for a little while: closing on unread bytes would reset the connection, and the answer with it.
+fn part_with(host: &Host, line: &Line, answer: &[u8]) {
+    if line
+        .send(answer, b"", host.handle.config().write_timeout)
+        .is_err()
+    {
+        return;
+    }
+    line.half_close();
+    let (time, mut budget) = LINGER;
+    let deadline = Instant::now() + time;
+    let mut sink = [0; 4_096];
+    while line.asked().is_none() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || line.socket().set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match line.recv(&mut sink) {
+            Ok(n) if n > 0 && n <= budget => budget -= n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}

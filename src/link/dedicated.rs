@@ -1,0 +1,181 @@
+//! A connection that owns a thread: its two sides, and its end.
+
+use super::incoming::{Ask, Incoming};
+use super::line::{End, Line};
+use super::wire::{Duplex, Wire};
+use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Limits, Span};
+use crate::status::{Limit, Misuse, Status};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Messages that wait in the channel of `messages()`.
+const MESSAGES_AHEAD: usize = 4;
+
+/// The deadlines of a connection after its handshake; zero is none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) write_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) pong_timeout: Duration,
+}
+
+/// The link of a dedicated connection.
+#[derive(Debug)]
+pub(crate) struct Dedicated {
+    wire: Wire,
+    /// `None` while [`Dedicated::messages`] has it.
+    incoming: Option<Incoming>,
+    elsewhere: Option<Elsewhere>,
+    buffering: bool,
+}
+
+/// The thread that reads for a channel.
+#[derive(Debug)]
+struct Elsewhere {
+    thread: JoinHandle<Option<Incoming>>,
+    /// Dropped to end it.
+    _stop: Sender<()>,
+}
+
+impl Dedicated {
+    /// After the 101: `rest` came behind the request.
+    pub(crate) fn new(line: Arc<Line>, rest: &[u8], limits: Limits, timing: Timing) -> Dedicated {
+        Dedicated {
+            wire: Wire::new(line, Conn::new(limits), timing.write_timeout),
+            incoming: Some(Incoming::new(Inbox::with_bytes(rest), timing)),
+            elsewhere: None,
+            buffering: false,
+        }
+    }
+
+    pub(crate) fn read(
+        &mut self,
+        buf: &mut Data,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<bool, Status> {
+        let incoming = self.incoming.as_mut().ok_or(Misuse::ReadingElsewhere)?;
+        incoming.read(&mut self.wire, buf, ask, timeout)
+    }
+
+    pub(crate) fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
+        self.heed()?;
+        self.wire.send(kind, span, payload, self.buffering)
+    }
+
+    pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {
+        self.heed()?;
+        self.wire.ping(payload)
+    }
+
+    /// A session that ended takes no more writes; a gateway that stops takes a last one.
+    fn heed(&mut self) -> Result<(), Status> {
+        match self.wire.line().asked() {
+            Some(End::Session) => {
+                self.wire
+                    .close(CloseCode::POLICY, "the session has ended")?;
+                Err(Status::Closed(None))
+            }
+            Some(End::Cut) => Err(Status::Closed(None)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn set_buffering(&mut self, on: bool) {
+        self.buffering = on;
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Status> {
+        self.wire.flush()
+    }
+
+    /// The writing side for other threads.
+    pub(crate) fn share(&mut self) -> Arc<Duplex> {
+        self.wire.share()
+    }
+
+    /// The peer's close frame, if one came.
+    pub(crate) fn close_frame(&mut self) -> Option<CloseFrame> {
+        self.wire.close_frame()
+    }
+
+    /// Why somebody asked for the end, if anybody did.
+    pub(crate) fn asked(&self) -> Option<End> {
+        self.wire.line().asked()
+    }
+
+    /// Moves the reading to a thread of its own, which gives whole messages to a channel: at most a few
+    /// wait there. Its last word is the status that ended the reading.
+    pub(crate) fn messages(
+        &mut self,
+        name: String,
+        limit: usize,
+    ) -> Result<Receiver<Result<Data, Status>>, Status> {
+        if self.incoming.is_none() {
+            return Err(Misuse::ReadingElsewhere.into());
+        }
+        let (give, given) = bounded::<Incoming>(1);
+        let (to, messages) = bounded(MESSAGES_AHEAD);
+        let (stop, stopped) = bounded::<()>(0);
+        let mut wire = Wire::Duplex(self.wire.share());
+        let read = move || {
+            let mut incoming = given.recv().ok()?;
+            loop {
+                let mut data = Data::new();
+                let read = incoming.read(&mut wire, &mut data, Ask::message(limit), Duration::MAX);
+                let over = read.is_err();
+                select! {
+                    send(to, read.map(|_| data)) -> sent => if over || sent.is_err() { break },
+                    recv(stopped) -> _ => break,
+                }
+            }
+            Some(incoming)
+        };
+        let thread = thread::Builder::new()
+            .name(name)
+            .stack_size(256 * 1_024)
+            .spawn(read);
+        let thread = thread.map_err(|_| Limit::Threads)?;
+        if let Some(incoming) = self.incoming.take() {
+            let _ = give.send(incoming);
+        }
+        self.elsewhere = Some(Elsewhere {
+            thread,
+            _stop: stop,
+        });
+        Ok(messages)
+    }
+
+    /// Closes: what was written goes out, then the close frame, unless there was one; then the peer's half
+    /// is waited for, up to the close timeout.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
+        let closed = self.wire.close(code, reason);
+        if let Some(Elsewhere { thread, _stop }) = self.elsewhere.take() {
+            drop(_stop);
+            self.wire.line().ask(End::Ended);
+            self.incoming = thread.join().ok().flatten();
+        }
+        if closed.is_ok()
+            && !self.wire.with(|conn| conn.is_over())
+            && let Some(incoming) = &mut self.incoming
+        {
+            incoming.drain(&mut self.wire);
+        }
+        self.wire.line().cut();
+        self.wire.with(|conn| conn.end_of_stream());
+        match closed {
+            Err(Status::Closed(_)) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Dedicated {
+    /// However the thread ends, others that hold the line see that it is over.
+    fn drop(&mut self) {
+        self.wire.line().cut();
+    }
+}

@@ -1,0 +1,347 @@
+//! The reading side of a connection that owns its thread: waiting, receiving, gathering.
+//!
+//! A read waits in `recv` and nowhere else. The socket's own timeout bounds each wait by whichever comes
+//! first, the end of the caller's patience or the next thing that keepalive has to do; it is set only when
+//! it changes, so a ping-pong costs one `recv` and one `send` a message.
+
+use super::Timing;
+use super::line::{End, Line, is_timeout};
+use super::wire::Wire;
+use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Violation};
+use crate::status::Status;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a peer may still send after its connection was closed, in bytes, before it is cut off.
+const DRAIN: usize = 1 << 20;
+/// Answers that may gather while a batch of received frames is gone through.
+const REPLIES: usize = 4 * 1_024;
+/// How much later than asked a wait may end, so that the socket's timeout need not be set for each.
+const SLACK: Duration = Duration::from_millis(2);
+/// Receives that a read without patience may do: enough for a message that has arrived, and no flood can
+/// hold it.
+const POLLS: u32 = 64;
+
+/// What is needed to read; moves to another thread when the reading does.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    inbox: Inbox,
+    assembler: Assembler,
+    timing: Timing,
+    /// The socket's read timeout, as last set.
+    wait: Option<Duration>,
+    /// The first wait since the peer was last heard.
+    quiet_since: Option<Instant>,
+    /// A ping is out, since then.
+    pinged: Option<Instant>,
+}
+
+/// What a read asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    /// Units at most: characters of text, bytes of binary data.
+    pub(crate) len: usize,
+    /// Units that are enough to return before the message ends.
+    pub(crate) enough: usize,
+    /// Bytes at most; a message that goes past them is refused.
+    pub(crate) limit: usize,
+}
+
+impl Ask {
+    /// `len` units or the end of the message.
+    pub(crate) fn units(len: usize) -> Ask {
+        Ask {
+            len,
+            enough: len,
+            limit: usize::MAX,
+        }
+    }
+
+    /// The rest of the message, if it is not longer than `limit` bytes.
+    pub(crate) fn message(limit: usize) -> Ask {
+        Ask {
+            len: usize::MAX,
+            enough: usize::MAX,
+            limit,
+        }
+    }
+
+    /// Whatever is there, up to `len` units.
+    pub(crate) fn some(len: usize) -> Ask {
+        Ask {
+            len,
+            enough: 1,
+            limit: usize::MAX,
+        }
+    }
+
+    fn is_message(self) -> bool {
+        self.enough == usize::MAX
+    }
+}
+
+/// How long a read may go on waiting. The clock is first looked at when it has to wait.
+struct Patience {
+    timeout: Duration,
+    end: Option<Instant>,
+    begun: bool,
+    polls: u32,
+}
+
+impl Patience {
+    fn new(timeout: Duration) -> Patience {
+        Patience {
+            timeout,
+            end: None,
+            begun: false,
+            polls: POLLS,
+        }
+    }
+
+    /// What is left of it; `None` for one without end.
+    fn left(&mut self, now: Instant) -> Option<Duration> {
+        if !self.begun {
+            self.begun = true;
+            self.end = now.checked_add(self.timeout);
+        }
+        self.end.map(|end| end.saturating_duration_since(now))
+    }
+}
+
+impl Incoming {
+    pub(crate) fn new(inbox: Inbox, timing: Timing) -> Incoming {
+        Incoming {
+            inbox,
+            assembler: Assembler::new(),
+            timing,
+            wait: None,
+            quiet_since: None,
+            pinged: None,
+        }
+    }
+
+    /// Reads what was asked for of the present message into `buf`; true if that was its end. What an
+    /// unfinished read has gathered is kept for the next.
+    pub(crate) fn read(
+        &mut self,
+        wire: &mut Wire,
+        buf: &mut Data,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<bool, Status> {
+        let mut units = self.assembler.begin(buf, ask.len);
+        let mut patience = Patience::new(timeout);
+        while units < ask.enough {
+            let event = match wire.receive(&mut self.inbox, ask.len - units) {
+                Ok(event) => event,
+                Err(violation) => return Err(self.failed(wire, violation)),
+            };
+            match event {
+                Some(Event::Data(piece)) => {
+                    if let Err(violation) = Assembler::push(buf, &piece, ask.limit) {
+                        wire.with(|conn| conn.fail(violation));
+                        return Err(self.failed(wire, violation));
+                    }
+                    if piece.message_end {
+                        return Ok(true);
+                    }
+                    // A whole message is asked for: nobody needs the count.
+                    units += if ask.is_message() { 0 } else { piece.units() };
+                }
+                Some(Event::Ping) => {
+                    if wire.with(|conn| conn.output().len()) >= REPLIES {
+                        wire.flush_replies()?;
+                    }
+                }
+                Some(Event::Pong) => {}
+                // The answer goes out; if it cannot, the connection is closed all the same.
+                Some(Event::Close) => drop(wire.flush()),
+                None => match self.fill(wire, &mut patience) {
+                    Ok(()) => {}
+                    Err(Status::Timeout) => {
+                        self.assembler.hold(buf);
+                        return Err(Status::Timeout);
+                    }
+                    // What came before the close is handed out before it, but never as a whole message.
+                    Err(status) if status.is_closed() && !buf.is_empty() && !ask.is_message() => {
+                        break;
+                    }
+                    Err(status) => return Err(status),
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits for more bytes and takes them in.
+    fn fill(&mut self, wire: &mut Wire, patience: &mut Patience) -> Result<(), Status> {
+        if !wire.with(|conn| conn.is_open()) {
+            return Err(closed(wire));
+        }
+        wire.flush_replies()?;
+        loop {
+            if let Some(end) = wire.line().asked() {
+                return Err(asked(wire, end));
+            }
+            let now = Instant::now();
+            let left = patience.left(now);
+            let received = match left {
+                Some(Duration::ZERO) if patience.polls == 0 => return Err(Status::Timeout),
+                Some(Duration::ZERO) => {
+                    patience.polls -= 1;
+                    wire.line().recv_now(self.inbox.space())
+                }
+                left => {
+                    let wait = self.until_keepalive(now).into_iter().chain(left).min();
+                    self.set_wait(wire.line(), wait)?;
+                    wire.line().recv(self.inbox.space())
+                }
+            };
+            match received {
+                Ok(0) => {
+                    return Err(match wire.line().asked() {
+                        Some(end) => asked(wire, end),
+                        None => lost(wire),
+                    });
+                }
+                Ok(n) => {
+                    self.inbox.filled(n);
+                    self.quiet_since = None;
+                    self.pinged = None;
+                    return Ok(());
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) => {
+                    let now = Instant::now();
+                    self.keepalive(wire, now)?;
+                    if patience.left(now) == Some(Duration::ZERO) {
+                        return Err(Status::Timeout);
+                    }
+                }
+                Err(_) => return Err(lost(wire)),
+            }
+        }
+    }
+
+    /// Sets the socket's read timeout if it is not near enough what it should be. A wait that ends early
+    /// only costs another round.
+    fn set_wait(&mut self, line: &Line, wait: Option<Duration>) -> Result<(), Status> {
+        // A timeout of zero would be none; a socket without one never looks at its keepalive.
+        let wait = wait.map(|wait| wait.max(Duration::from_millis(1)));
+        let near = match (self.wait, wait) {
+            (Some(set), Some(wait)) => set <= wait + SLACK && set >= wait - wait / 8,
+            (set, wait) => set == wait && wait.is_none(),
+        };
+        if !near {
+            line.socket().set_read_timeout(wait)?;
+            self.wait = wait;
+        }
+        Ok(())
+    }
+
+    /// Time to the next thing that keepalive has to do.
+    fn until_keepalive(&mut self, now: Instant) -> Option<Duration> {
+        if self.timing.ping_interval.is_zero() {
+            return None;
+        }
+        let due = match self.pinged {
+            Some(pinged) => pinged + self.timing.pong_timeout,
+            None => *self.quiet_since.get_or_insert(now) + self.timing.ping_interval,
+        };
+        Some(due.saturating_duration_since(now))
+    }
+
+    /// Nothing came for a while: a ping, or the end if the last one was not answered.
+    fn keepalive(&mut self, wire: &mut Wire, now: Instant) -> Result<(), Status> {
+        if self.until_keepalive(now) != Some(Duration::ZERO) {
+            return Ok(());
+        }
+        if self.pinged.is_some() {
+            log::info!(
+                "no answer to a ping within {:?}: the connection is given up",
+                self.timing.pong_timeout
+            );
+            wire.line().cut();
+            return Err(lost(wire));
+        }
+        self.pinged = Some(now);
+        self.inbox.shrink();
+        // Queued before written: a ping must not wait for a writer that is stuck.
+        let _ = wire.with(|conn| {
+            conn.shrink();
+            conn.ping(b"")
+        });
+        wire.flush_replies()
+    }
+
+    /// The peer broke the protocol. Its close frame is queued; it is sent, and the connection is over.
+    fn failed(&mut self, wire: &mut Wire, violation: Violation) -> Status {
+        let _ = wire.flush();
+        wire.line().half_close();
+        self.drain(wire);
+        wire.line().cut();
+        violation.into()
+    }
+
+    /// After our close frame went out: reads and drops until the peer's comes, the close timeout ends or
+    /// too much has come. After a fault there is nothing to come but the end of the stream.
+    pub(crate) fn drain(&mut self, wire: &mut Wire) {
+        let failed = wire.with(|conn| conn.is_over());
+        let deadline = Instant::now() + self.timing.close_timeout;
+        let mut budget = DRAIN;
+        let mut nap = Duration::from_millis(1);
+        loop {
+            if failed {
+                self.inbox.discard();
+            } else {
+                while let Ok(Some(_)) = wire.receive(&mut self.inbox, usize::MAX) {}
+                if wire.with(|conn| conn.is_over()) {
+                    return;
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.set_wait(wire.line(), Some(left)).is_err() {
+                return;
+            }
+            match wire.line().recv(self.inbox.space()) {
+                // A line that was asked to end has its reading half shut: what still comes can be read, but
+                // not waited for.
+                Ok(0) if wire.line().asked().is_some_and(|end| end != End::Cut) => {
+                    thread::sleep(nap);
+                    nap = (nap * 2).min(Duration::from_millis(20));
+                }
+                Ok(0) => return,
+                Ok(n) if n > budget => return,
+                Ok(n) => {
+                    budget -= n;
+                    self.inbox.filled(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted || is_timeout(&e) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The connection is closed; with the peer's close frame, if one came.
+fn closed(wire: &mut Wire) -> Status {
+    Status::Closed(wire.close_frame().map(Box::new))
+}
+
+/// The stream ended without a close frame.
+fn lost(wire: &mut Wire) -> Status {
+    wire.with(|conn| conn.end_of_stream());
+    closed(wire)
+}
+
+/// Somebody asked for the end.
+fn asked(wire: &mut Wire, end: End) -> Status {
+    match end {
+        End::Shutdown => return Status::Shutdown,
+        End::Session => drop(wire.close(CloseCode::POLICY, "the session has ended")),
+        End::Cut => wire.with(|conn| conn.end_of_stream()),
+        End::Ended => {}
+    }
+    closed(wire)
+}

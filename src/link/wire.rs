@@ -1,0 +1,317 @@
+//! The connection and its writing side: one thread alone, or several.
+//!
+//! A dedicated connection begins `Solo`: plain `&mut`, no lock. When its handler asks for a `Writer` the
+//! `Conn` moves behind two locks, once and for all: `conn` is held for as long as it takes to queue or to go
+//! through received bytes, never over a system call; `wire` is held by whoever writes to the socket, so that
+//! frames go out whole and in order. Who queues while another writes leaves its bytes to that one, who looks
+//! again after it has let go.
+
+use super::line::{End, Line, SendFault};
+use super::lock;
+use crate::proto::{CloseCode, CloseFrame, Conn, Event, Inbox, Kind, Refused, Span, Violation};
+use crate::status::{Limit, Misuse, Status};
+use std::sync::{Arc, Condvar, Mutex, TryLockError};
+use std::time::{Duration, Instant};
+
+/// A payload of this size and more is written from where it lies instead of being copied behind its header.
+const COPY_BELOW: usize = 16 * 1_024;
+/// Output that write buffering gathers before it is written anyway.
+const BUFFERED: usize = 64 * 1_024;
+
+/// A connection and who may write to it.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// Only the thread that owns it.
+    Solo(Box<Solo>),
+    /// Any thread.
+    Duplex(Arc<Duplex>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Solo {
+    line: Arc<Line>,
+    conn: Conn,
+    write_timeout: Duration,
+}
+
+/// The shared form: what a `Writer` holds.
+#[derive(Debug)]
+pub(crate) struct Duplex {
+    line: Arc<Line>,
+    conn: Mutex<Conn>,
+    /// Held while writing; the bytes are the writer's scratch buffer.
+    wire: Mutex<Vec<u8>>,
+    /// Told when a message that went out in fragments has ended.
+    fragments_ended: Condvar,
+    write_timeout: Duration,
+}
+
+impl Wire {
+    pub(crate) fn new(line: Arc<Line>, conn: Conn, write_timeout: Duration) -> Wire {
+        Wire::Solo(Box::new(Solo {
+            line,
+            conn,
+            write_timeout,
+        }))
+    }
+
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        match self {
+            Wire::Solo(solo) => &solo.line,
+            Wire::Duplex(duplex) => &duplex.line,
+        }
+    }
+
+    /// The shared form of this wire, which it has from now on.
+    pub(crate) fn share(&mut self) -> Arc<Duplex> {
+        if let Wire::Solo(solo) = self {
+            // The Conn that stays behind for an instant is never used.
+            let conn = std::mem::replace(&mut solo.conn, Conn::new(Default::default()));
+            *self = Wire::Duplex(Arc::new(Duplex {
+                line: Arc::clone(&solo.line),
+                conn: Mutex::new(conn),
+                wire: Mutex::new(Vec::new()),
+                fragments_ended: Condvar::new(),
+                write_timeout: solo.write_timeout,
+            }));
+        }
+        match self {
+            Wire::Duplex(duplex) => Arc::clone(duplex),
+            Wire::Solo(_) => unreachable!("made shared above"),
+        }
+    }
+
+    pub(crate) fn with<T>(&mut self, f: impl FnOnce(&mut Conn) -> T) -> T {
+        match self {
+            Wire::Solo(solo) => f(&mut solo.conn),
+            Wire::Duplex(duplex) => f(&mut lock(&duplex.conn)),
+        }
+    }
+
+    /// The next event of what has been received.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        inbox: &'a mut Inbox,
+        want: usize,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        match self {
+            Wire::Solo(solo) => solo.conn.receive(inbox, want),
+            Wire::Duplex(duplex) => lock(&duplex.conn).receive(inbox, want),
+        }
+    }
+
+    /// Sends a frame; `buffered` leaves a small one in the output.
+    pub(crate) fn send(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        buffered: bool,
+    ) -> Result<(), Status> {
+        let solo = match self {
+            Wire::Duplex(duplex) => return duplex.send(kind, span, payload, buffered, true),
+            Wire::Solo(solo) => solo,
+        };
+        if payload.len() >= COPY_BELOW {
+            solo.conn
+                .send_header(kind, span, payload.len() as u64)
+                .map_err(refused)?;
+            return solo.write(payload);
+        }
+        solo.conn.send(kind, span, payload).map_err(refused)?;
+        if buffered && solo.conn.output().len() < BUFFERED {
+            return Ok(());
+        }
+        solo.write(b"")
+    }
+
+    pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {
+        self.with(|conn| conn.ping(payload)).map_err(refused)?;
+        self.flush()
+    }
+
+    /// Sends the close frame, unless one was sent or received; everything queued goes out before it.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
+        if !code.is_allowed_on_wire() {
+            return Err(Misuse::BadCloseCode.into());
+        }
+        // Closed already: what is still in the output must go out all the same.
+        let _ = self.with(|conn| conn.close(code, reason));
+        self.flush()
+    }
+
+    /// Writes all output.
+    pub(crate) fn flush(&mut self) -> Result<(), Status> {
+        match self {
+            Wire::Solo(solo) if solo.conn.output().is_empty() => Ok(()),
+            Wire::Solo(solo) => solo.write(b""),
+            Wire::Duplex(duplex) => duplex.flush(),
+        }
+    }
+
+    /// Writes the output that the reading side has queued, unless another thread is writing: it will.
+    pub(crate) fn flush_replies(&mut self) -> Result<(), Status> {
+        match self {
+            Wire::Solo(_) => self.flush(),
+            Wire::Duplex(duplex) => duplex.flush_if_free(),
+        }
+    }
+
+    pub(crate) fn close_frame(&mut self) -> Option<CloseFrame> {
+        self.with(|conn| conn.close_frame().cloned())
+    }
+}
+
+impl Solo {
+    /// Writes the output, then `body`.
+    fn write(&mut self, body: &[u8]) -> Result<(), Status> {
+        // Pongs that had to wait may come after it.
+        let mut body = body;
+        while !self.conn.output().is_empty() || !body.is_empty() {
+            let output = self.conn.output();
+            if let Err(fault) = self.line.send(output, body, self.write_timeout) {
+                self.conn.end_of_stream();
+                return Err(lost(&self.line, fault));
+            }
+            self.conn.written(output.len());
+            body = b"";
+        }
+        Ok(())
+    }
+}
+
+impl Duplex {
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Sends a frame. Whoever does not own the message that is going out in fragments waits for its end.
+    pub(crate) fn send(
+        &self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        buffered: bool,
+        owner: bool,
+    ) -> Result<(), Status> {
+        let mut wire = lock(&self.wire);
+        if !owner {
+            let deadline = Instant::now().checked_add(self.write_timeout);
+            while lock(&self.conn).is_sending_fragments() && self.is_open() {
+                let left = match deadline {
+                    Some(deadline) if !self.write_timeout.is_zero() => {
+                        deadline.saturating_duration_since(Instant::now())
+                    }
+                    _ => Duration::from_secs(1),
+                };
+                if left.is_zero() {
+                    return Err(Misuse::FragmentOpen.into());
+                }
+                let waited = self.fragments_ended.wait_timeout(wire, left);
+                wire = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            }
+        }
+        let body = {
+            let mut conn = lock(&self.conn);
+            if payload.len() >= COPY_BELOW {
+                conn.send_header(kind, span, payload.len() as u64)
+                    .map_err(refused)?;
+            } else {
+                conn.send(kind, span, payload).map_err(refused)?;
+                if buffered && conn.output().len() < BUFFERED {
+                    return Ok(());
+                }
+            }
+            conn.take_output(&mut wire);
+            if payload.len() >= COPY_BELOW {
+                payload
+            } else {
+                b""
+            }
+        };
+        let sent = self.write(&wire, body);
+        drop(wire);
+        if span == Span::Last {
+            self.fragments_ended.notify_all();
+        }
+        sent?;
+        self.flush_if_free()
+    }
+
+    /// Closes for the other threads' sake, too: the reader wakes.
+    pub(crate) fn end(&self, code: CloseCode, reason: &str) -> Result<(), Status> {
+        if !code.is_allowed_on_wire() {
+            return Err(Misuse::BadCloseCode.into());
+        }
+        let _ = lock(&self.conn).close(code, reason);
+        let flushed = self.flush();
+        self.line.ask(End::Ended);
+        self.fragments_ended.notify_all();
+        match flushed {
+            Err(Status::Closed(_)) | Ok(()) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
+    pub(crate) fn ping(&self, payload: &[u8]) -> Result<(), Status> {
+        lock(&self.conn).ping(payload).map_err(refused)?;
+        self.flush()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        lock(&self.conn).is_open()
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), Status> {
+        let mut wire = lock(&self.wire);
+        lock(&self.conn).take_output(&mut wire);
+        self.write(&wire, b"")?;
+        drop(wire);
+        self.flush_if_free()
+    }
+
+    fn flush_if_free(&self) -> Result<(), Status> {
+        // Look, try, and look again: bytes queued while another thread was writing are either seen by its
+        // own look after it let go, or by the try that then succeeds here.
+        while !lock(&self.conn).output().is_empty() {
+            let mut wire = match self.wire.try_lock() {
+                Ok(wire) => wire,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(()),
+            };
+            lock(&self.conn).take_output(&mut wire);
+            self.write(&wire, b"")?;
+        }
+        Ok(())
+    }
+
+    /// To be called with the wire locked.
+    fn write(&self, output: &[u8], body: &[u8]) -> Result<(), Status> {
+        self.line
+            .send(output, body, self.write_timeout)
+            .map_err(|fault| {
+                lock(&self.conn).end_of_stream();
+                lost(&self.line, fault)
+            })
+    }
+}
+
+/// A frame may have gone out in part: the connection is of no use to anybody.
+fn lost(line: &Line, fault: SendFault) -> Status {
+    line.cut();
+    match fault {
+        SendFault::TimedOut => Limit::WriteTimeout.into(),
+        SendFault::Lost => Status::Closed(None),
+    }
+}
+
+/// What the core's no means to a caller of this crate.
+fn refused(refused: Refused) -> Status {
+    match refused {
+        Refused::Closed => Status::Closed(None),
+        Refused::FragmentOpen => Misuse::FragmentOpen.into(),
+        Refused::FragmentKind => Misuse::FragmentKind.into(),
+        Refused::PingTooLong => Misuse::PingTooLong.into(),
+        Refused::CloseCode => Misuse::BadCloseCode.into(),
+    }
+}

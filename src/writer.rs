@@ -1,0 +1,125 @@
+//! Writing from other threads.
+
+use crate::id::WebSocketId;
+use crate::link::{Duplex, End};
+use crate::proto::{CloseCode, Data, Kind, Span};
+use crate::raw;
+use crate::status::Status;
+use crate::websocket::kind_of;
+use std::io;
+use std::sync::Arc;
+
+/// Writes to one WebSocket from any thread, also while its server sits in a read. A clone writes to the same
+/// WebSocket.
+///
+/// Messages of several writers never mix, and those of one keep their order. A write waits while another is
+/// under way. A writer may outlive its WebSocket: its writes then give [`Status::Closed`]. It keeps the
+/// socket's descriptor until it is dropped.
+///
+/// As an [`io::Write`] each write is one message, as by [`Writer::write`].
+#[derive(Debug, Clone)]
+pub struct Writer {
+    duplex: Arc<Duplex>,
+    id: WebSocketId,
+    binary_data: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(duplex: Arc<Duplex>, id: WebSocketId, binary_data: bool) -> Writer {
+        Writer {
+            duplex,
+            id,
+            binary_data,
+        }
+    }
+
+    /// Sends one message: text, or bytes if [`Writer::set_binary_data`] says so.
+    ///
+    /// # Errors
+    /// [`Misuse::NotText`](crate::Misuse::NotText), [`Status::Closed`],
+    /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout);
+    /// [`Misuse::FragmentOpen`](crate::Misuse::FragmentOpen) if the server has begun a message with
+    /// `write_fragment` and did not end it within the write timeout.
+    #[doc(alias = "Write")]
+    pub fn write(&self, data: impl AsRef<[u8]>) -> Result<(), Status> {
+        let data = data.as_ref();
+        self.send(kind_of(data, self.binary_data)?, data)
+    }
+
+    /// Sends one message of the data's own type.
+    ///
+    /// # Errors
+    /// As [`Writer::write`], but for `NotText`.
+    pub fn write_data(&self, data: &Data) -> Result<(), Status> {
+        self.send(data.kind(), data.as_bytes())
+    }
+
+    fn send(&self, kind: Kind, bytes: &[u8]) -> Result<(), Status> {
+        if matches!(self.duplex.line().asked(), Some(End::Session | End::Cut)) {
+            return Err(Status::Closed(None));
+        }
+        self.duplex.send(kind, Span::Whole, bytes, false, false)
+    }
+
+    /// Sends a ping with up to 125 bytes.
+    ///
+    /// # Errors
+    /// [`Misuse::PingTooLong`](crate::Misuse::PingTooLong), [`Status::Closed`].
+    pub fn ping(&self, payload: &[u8]) -> Result<(), Status> {
+        self.duplex.ping(payload)
+    }
+
+    /// Ends the server: sends a close frame with 1000, and the read that is under way returns
+    /// [`Status::Closed`]. Does nothing if it is closed already.
+    ///
+    /// # Errors
+    /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
+    #[doc(alias = "EndServer")]
+    pub fn end_server(&self) -> Result<(), Status> {
+        self.end_server_with(CloseCode::NORMAL, "")
+    }
+
+    /// As [`Writer::end_server`], with a code and a reason; the reason is cut to 123 bytes.
+    ///
+    /// # Errors
+    /// [`Misuse::BadCloseCode`](crate::Misuse::BadCloseCode) for a code that may not appear on the wire.
+    pub fn end_server_with(&self, code: CloseCode, reason: &str) -> Result<(), Status> {
+        self.duplex.end(code, reason)
+    }
+
+    /// True while it can be written to, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.duplex.line().asked().is_none() && self.duplex.is_open()
+    }
+
+    /// The ID of the WebSocket.
+    #[doc(alias = "WebSocketID")]
+    pub fn websocket_id(&self) -> &WebSocketId {
+        &self.id
+    }
+
+    /// Whether this writer sends bytes instead of text: at first as the WebSocket did when it was made.
+    #[doc(alias = "BinaryData")]
+    pub fn binary_data(&self) -> bool {
+        self.binary_data
+    }
+
+    /// Sets what the next [`Writer::write`] of this writer sends.
+    #[doc(alias = "BinaryData")]
+    pub fn set_binary_data(&mut self, on: bool) {
+        self.binary_data = on;
+    }
+}
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !bytes.is_empty() {
+            Writer::write(self, bytes).map_err(raw::error)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
