@@ -4,7 +4,7 @@
 //! 5xx the network or the gateway went away, 900 to 999 are the application's own. 7950 and 7951 are the
 //! original's. A released number never changes its meaning.
 
-use crate::proto::{CloseFrame, Violation};
+use crate::proto::{CloseFrame, OriginError, Violation};
 use std::{fmt, io};
 
 /// What a call of this crate ends with when it does not end well.
@@ -115,7 +115,7 @@ numbered! {
         PingTooLong = 210, "the payload of a ping is longer than 125 bytes";
         BadId = 211, "this is not the text of an ID";
         BadRoute = 212, "a route's path does not begin with '/', holds '?', '#' or blanks, or is there twice";
-        BadOrigin = 213, "an origin is not 'null' or scheme://host[:port], with '*.' only in front of the host";
+        BadOrigin = 213, "an origin is neither 'null' nor scheme://host or scheme://host:port, with '*.' only in front of the host";
         BadConfig = 214, "the configuration contradicts itself; the log says where";
         SessionEnded = 215, "the session has ended";
     }
@@ -242,6 +242,12 @@ impl From<Misuse> for Status {
 impl From<Limit> for Status {
     fn from(limit: Limit) -> Status {
         Status::Limit(limit)
+    }
+}
+
+impl From<OriginError> for Status {
+    fn from(_: OriginError) -> Status {
+        Status::Misuse(Misuse::BadOrigin)
     }
 }
 

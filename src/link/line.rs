@@ -56,7 +56,6 @@ impl Line {
 
     /// Sets what every accepted socket has: no delay for small writes, and a limit for each send.
     pub(crate) fn prepare(&self, write_timeout: Duration) -> io::Result<()> {
-        self.socket.set_nonblocking(false)?;
         self.socket.set_nodelay(true)?;
         self.socket.set_write_timeout(nonzero(write_timeout))
     }
