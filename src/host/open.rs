@@ -296,6 +296,7 @@ fn say_no(host: &Host, line: &Line, peer: SocketAddr, request: Option<&Request>,
 
 /// Sends the last answer and says that nothing follows. What the client is still sending is read and dropped
 /// for a little while: closing on unread bytes would reset the connection, and the answer with it.
+#[inline(never)] // its buffer would lie on the stack of every connection
 fn part_with(host: &Host, line: &Line, answer: &[u8]) {
     if line
         .send(answer, b"", host.handle.config().write_timeout)

@@ -18,8 +18,8 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Size of a new one, and of one whose socket is idle: a page.
-    pub const MIN: usize = 4 * 1_024;
+    /// Size of a new one, and of one whose socket is idle.
+    pub const MIN: usize = 1_024;
     /// Size it grows to.
     pub const MAX: usize = 256 * 1_024;
     /// The least that works: a control frame is taken whole (14 bytes of header at most, 125 of payload).
