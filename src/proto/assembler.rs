@@ -57,10 +57,10 @@ impl Assembler {
                 (Data::Text(_), Data::Binary(_)) => {}
             }
             self.returned += bytes;
-        }
-        if self.returned == self.held.len() || self.returned == 0 {
-            self.held.clear();
-            self.returned = 0;
+            if self.returned == self.held.len() {
+                self.held.clear();
+                self.returned = 0;
+            }
         }
         units
     }
@@ -132,5 +132,16 @@ mod tests {
                 assert_eq!(assembler.begin(&mut buf, len), 0);
             }
         }
+    }
+
+    #[test]
+    fn a_read_of_nothing_loses_nothing() {
+        let mut assembler = Assembler::new();
+        assembler.hold(&mut Data::from("text"));
+        let mut buf = Data::new();
+        assert_eq!(assembler.begin(&mut buf, 0), 0);
+        assert_eq!(assembler.begin(&mut buf, 9), 4);
+        assert_eq!(buf, "text");
+        assert!(!assembler.holds());
     }
 }
