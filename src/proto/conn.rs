@@ -211,7 +211,7 @@ impl Conn {
         message.fin = header.fin;
         message.bytes = message.bytes.saturating_add(header.len);
         message.fragments = message.fragments.saturating_add(1);
-        message.empty += u32::from(header.len == 0);
+        message.empty = message.empty.saturating_add(u32::from(header.len == 0));
         if message.bytes > self.limits.max_message {
             Err(Violation::MessageTooLong)
         } else if message.fragments > self.limits.max_fragments {
@@ -291,6 +291,8 @@ impl Conn {
             (Some(_), Span::Last) => (Opcode::Continuation, None),
         };
         self.sending = sending;
+        // A pong that waits for room goes first: it must not come between the header and its payload.
+        self.out.late_pong();
         self.out.header(span != Span::More, opcode, len);
         Ok(())
     }
@@ -712,5 +714,16 @@ mod tests {
         );
         conn.written(conn.output().len());
         assert_eq!(conn.output(), b"\x8a\x04\x00\x00'\x0f");
+    }
+
+    #[test]
+    fn a_pong_that_waits_does_not_come_between_a_header_and_its_payload() {
+        let mut conn = Conn::new(Limits::default());
+        let pings = frame(0x89, &[b'p'; 125]).repeat(100);
+        run(&mut conn, &pings, usize::MAX, 1);
+        conn.send_header(Kind::Binary, Span::Whole, 5).unwrap();
+        assert!(conn.output().ends_with(b"p\x82\x05"));
+        conn.written(conn.output().len());
+        assert_eq!(conn.output(), b"");
     }
 }
