@@ -1,0 +1,211 @@
+//! The fuzz bodies on stable: over the committed seeds, over every crash ever found, and over inputs from a
+//! generator with a fixed seed. See `fuzz/bodies/mod.rs` for the fuzzer itself.
+
+#[path = "../fuzz/bodies/mod.rs"]
+mod bodies;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// How many generated inputs each body gets.
+const GENERATED: usize = 3_000;
+
+/// One test per body: the name of its directories, and what makes inputs for it.
+macro_rules! bodies {
+    ($($name:ident: $generate:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            replay(stringify!($name), bodies::$name::run);
+            let mut random = Random(0x9e37_79b9_7f4a_7c15);
+            for n in 0..GENERATED {
+                let input = random.$generate();
+                check(bodies::$name::run, &input, &format!("generated input {n}: {input:02x?}"));
+            }
+        })*
+
+        #[test]
+        fn every_directory_belongs_to_a_body() {
+            let known = [$(stringify!($name)),*];
+            for (name, _) in ["seeds", "regressions"].into_iter().flat_map(entries) {
+                assert!(known.contains(&name.as_str()), "{name}");
+            }
+        }
+    };
+}
+
+bodies! {
+    header: frames;
+    mask: bytes;
+    utf8: text;
+    conn: received;
+    ops: bytes;
+    differential: frames_with_limits;
+    handshake: head;
+}
+
+fn replay(name: &str, run: fn(&[u8])) {
+    let seeds = entries(&format!("seeds/{name}"));
+    assert!(!seeds.is_empty(), "no seeds for {name}");
+    for (file, bytes) in seeds
+        .into_iter()
+        .chain(entries(&format!("regressions/{name}")))
+    {
+        check(run, &bytes, &file);
+    }
+}
+
+/// Runs a body and says what the input was if it fails.
+fn check(run: fn(&[u8]), input: &[u8], what: &str) {
+    if catch_unwind(AssertUnwindSafe(|| run(input))).is_err() {
+        panic!("{what}");
+    }
+}
+
+/// Names and contents in a directory below `fuzz/`; a directory has no contents, one that is not there nothing.
+fn entries(path: &str) -> Vec<(String, Vec<u8>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz")
+        .join(path);
+    let Ok(entries) = fs::read_dir(path) else {
+        return Vec::new();
+    };
+    let mut found: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read(entry.path()).unwrap_or_default())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// A xorshift generator: the same inputs every time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % bound
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick(&mut self, choices: &[usize]) -> usize {
+        choices[self.below(choices.len())]
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.below(256) as u8
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let n = self.below(400);
+        (0..n).map(|_| self.byte()).collect()
+    }
+
+    /// Mostly text, in characters of every length, sometimes broken.
+    fn text(&mut self) -> Vec<u8> {
+        let mut text = String::new();
+        for _ in 0..self.below(60) {
+            let last = [0x7f, 0x7ff, 0xffff, 0x10_ffff][self.below(4)];
+            text.extend(char::from_u32(self.below(last + 1) as u32));
+        }
+        let mut bytes = text.into_bytes();
+        if self.one_in(3) && !bytes.is_empty() {
+            let at = self.below(bytes.len());
+            bytes[at] = self.byte();
+        }
+        bytes
+    }
+
+    /// Frames as a client sends them, most of them good, now and then with a byte changed or the end cut off.
+    fn frames(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut open = false;
+        for _ in 0..1 + self.below(8) {
+            let (first, payload) = match self.below(12) {
+                0 => (0x89, self.text()),
+                1 => (0x8a, self.text()),
+                2 if self.one_in(3) => (0x88, vec![3, 0xe8 + self.below(20) as u8]),
+                _ => {
+                    let first = if open { 0 } else { 1 + self.below(2) as u8 };
+                    open = self.one_in(2);
+                    (first | if open { 0 } else { 0x80 }, self.text())
+                }
+            };
+            let key = [self.byte(), 0, self.byte(), 1];
+            bytes.extend(bodies::client_frame(first, key, &payload));
+        }
+        if self.one_in(4) {
+            let at = self.below(bytes.len().min(20));
+            bytes[at] ^= 1 << self.below(8);
+        }
+        if self.one_in(4) {
+            let at = self.below(bytes.len());
+            bytes.truncate(at);
+        }
+        bytes
+    }
+
+    fn frames_with_limits(&mut self) -> Vec<u8> {
+        [vec![self.byte()], self.frames()].concat()
+    }
+
+    /// What `conn` takes: four choices, two lists of three around a byte, frames.
+    fn received(&mut self) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..4).map(|_| self.byte()).collect();
+        for _ in 0..2 {
+            bytes.extend([3, self.byte() % 40, self.byte() % 9, self.byte()]);
+            bytes.push(self.byte());
+        }
+        bytes.pop();
+        bytes.extend(self.frames());
+        bytes
+    }
+
+    /// A good request with up to three small changes.
+    fn head(&mut self) -> Vec<u8> {
+        const GOOD: &[u8] = b"\x03\x01\x07\x20GET /echo?x=%41 HTTP/1.1\r\nHost: example\r\n\
+            Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nOrigin: http://example:80\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+            Sec-WebSocket-Protocol: a, b\r\n\r\nframes";
+        const BYTES: &[u8] = b"\r\n\t\0 :,;/?#%&=+*[]@aA0\xff\"";
+        let mut bytes = GOOD.to_vec();
+        for _ in 0..self.below(4) {
+            let (at, byte) = (
+                4 + self.below(bytes.len() - 4),
+                BYTES[self.below(BYTES.len())],
+            );
+            match self.below(4) {
+                0 => bytes.insert(at, byte),
+                1 if bytes.len() > 5 => drop(bytes.remove(at)),
+                2 => bytes.extend_from_within(at..),
+                _ => bytes[at] = byte,
+            }
+        }
+        if self.one_in(10) {
+            // Around the limits: 8,192 bytes in a line, 16,384 in all, 100 headers.
+            let line = [
+                b"X: ",
+                &*vec![b'x'; self.pick(&[0, 8_100, 8_189, 8_190])],
+                b"\r\n",
+            ]
+            .concat();
+            let lines = line.repeat(if line.len() < 9 {
+                90 + self.below(12)
+            } else {
+                1 + self.below(2)
+            });
+            let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+            let at = end.map_or(bytes.len(), |end| end + 2);
+            bytes.splice(at..at, lines);
+        }
+        bytes
+    }
+}
