@@ -189,13 +189,13 @@ impl Reader {
             );
             match self.conn.receive(&mut self.inbox, len - units)? {
                 Some(Event::Data(piece)) => {
-                    let before = count(chunk);
-                    units += Assembler::push(chunk, &piece, usize::MAX)?;
-                    assert!(count(chunk) <= len, "{before} and {}", piece.units());
+                    Assembler::push(chunk, &piece, usize::MAX)?;
+                    units += piece.units();
+                    assert_eq!(count(chunk), units);
+                    assert!(units <= len);
                     if piece.message_end {
                         return Ok(Some(true));
                     }
-                    assert_eq!(count(chunk), units);
                 }
                 Some(_) => {}
                 None => {
