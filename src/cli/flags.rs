@@ -1,0 +1,259 @@
+//! The command line becomes a [`Wish`].
+
+use super::apps::App;
+use csp_websocket::Config;
+use lexopt::prelude::*;
+use lexopt::{Error, Parser};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Where a gateway listens unless `--listen` says otherwise.
+pub(super) const LISTEN: &str = "127.0.0.1:8080";
+
+/// Seconds that a flag takes at most: a year. Sums of times stay far from any overflow.
+const MAX_SECONDS: u64 = 365 * 86_400;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Serve(Serve),
+    PrintConfig(Config),
+    Help,
+    Version,
+}
+
+/// What to serve, and where.
+#[derive(Debug)]
+pub(super) struct Serve {
+    /// `HOST:PORT`, the port a number and the host not yet looked up.
+    pub(super) listen: String,
+    pub(super) config: Config,
+    /// The app at each path, the built-in ones included.
+    pub(super) routes: BTreeMap<String, App>,
+}
+
+/// Understands the command line; the first word of it, the program's name, is gone already.
+///
+/// # Errors
+/// One sentence with the word that is wrong.
+pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
+    let mut listen = LISTEN.to_owned();
+    let mut config = Config::default();
+    let mut routes = BTreeMap::new();
+    let mut command = false;
+    let mut print_config = false;
+    while let Some(word) = words.next()? {
+        match word {
+            Short('h') | Long("help") => return Ok(Wish::Help),
+            Short('V') | Long("version") => return Ok(Wish::Version),
+            Long("print-config") => print_config = true,
+            Long("listen") => listen = address(words.value()?.string()?)?,
+            Long("max-message") => {
+                config.max_message = number(&mut words, "--max-message", 1..=u64::MAX)?;
+            }
+            Long("max-fragments") => {
+                config.max_fragments = number(&mut words, "--max-fragments", 1..=u32::MAX)?;
+            }
+            Long("max-connections") => {
+                config.max_connections = number(&mut words, "--max-connections", 1..=usize::MAX)?;
+            }
+            Long("ping") => config.ping_interval = seconds(&mut words, "--ping")?,
+            Long("session-timeout") => {
+                config.sessions.timeout = seconds(&mut words, "--session-timeout")?;
+            }
+            Long("origin") => {
+                let origin = words.value()?.string()?;
+                let allowed = config.origins.allow(&origin);
+                allowed.map_err(|why| format!("--origin {origin:?}: {why}"))?;
+            }
+            Long("route") => {
+                let (path, app) = route(&words.value()?.string()?)?;
+                if routes.insert(path.clone(), app).is_some() {
+                    return Err(format!("--route gives {path:?} twice").into());
+                }
+            }
+            Value(word) if word == "serve" && !command => command = true,
+            Value(word) if !command => {
+                return Err(format!("unknown command {word:?}: there is only serve").into());
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    if print_config {
+        return Ok(Wish::PrintConfig(config));
+    }
+    for (path, app) in App::BUILT_IN {
+        routes.entry(path.to_owned()).or_insert(app);
+    }
+    Ok(Wish::Serve(Serve {
+        listen,
+        config,
+        routes,
+    }))
+}
+
+/// A value in this range.
+fn number<T>(words: &mut Parser, flag: &str, range: RangeInclusive<T>) -> Result<T, Error>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let text = words.value()?.string()?;
+    let found = text.parse().ok().filter(|number| range.contains(number));
+    found.ok_or_else(|| {
+        let (least, most) = (range.start(), range.end());
+        format!("{flag} {text:?}: not a whole number from {least} to {most}").into()
+    })
+}
+
+fn seconds(words: &mut Parser, flag: &str) -> Result<Duration, Error> {
+    number(words, flag, 0..=MAX_SECONDS).map(Duration::from_secs)
+}
+
+/// `HOST:PORT`; whether there is such a host shows when it is listened on.
+fn address(text: String) -> Result<String, Error> {
+    let sound = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        !host.is_empty() && !bare && port.parse::<u16>().is_ok()
+    });
+    if sound {
+        Ok(text)
+    } else {
+        let why = "not HOST:PORT such as 127.0.0.1:8080, localhost:0 or [::1]:8080";
+        Err(format!("--listen {text:?}: {why}").into())
+    }
+}
+
+/// `PATH=APP`. The path may hold a `=` itself, the name of an app does not.
+fn route(text: &str) -> Result<(String, App), Error> {
+    let (path, name) = text
+        .rsplit_once('=')
+        .ok_or_else(|| format!("--route {text:?}: not PATH=APP such as /talk=echo"))?;
+    let is_path = path.starts_with('/')
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    if !is_path {
+        let why = "a path begins with '/' and holds no '?', '#', blanks or letters beyond ASCII";
+        return Err(format!("--route {text:?}: {why}").into());
+    }
+    let app = App::named(name).ok_or_else(|| {
+        format!(
+            "--route {text:?}: no app {name:?}; there are {}",
+            App::names()
+        )
+    })?;
+    Ok((path.to_owned(), app))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(words: &[&str]) -> Serve {
+        match parse(Parser::from_args(words)) {
+            Ok(Wish::Serve(serve)) => serve,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_serve_with_the_defaults() {
+        for words in [&[][..], &["serve"]] {
+            let wish = serve(words);
+            assert_eq!(wish.listen, "127.0.0.1:8080");
+            assert_eq!(wish.config.max_message, Config::default().max_message);
+            let paths: Vec<&String> = wish.routes.keys().collect();
+            assert_eq!(paths, ["/clock", "/echo", "/raw/echo"]);
+        }
+    }
+
+    #[test]
+    fn each_flag_reaches_its_place() {
+        let wish = serve(&[
+            "--listen=[::1]:0",
+            "serve",
+            "--max-message=70000",
+            "--max-fragments",
+            "9",
+            "--max-connections=8",
+            "--ping=0",
+            "--session-timeout=7",
+            "--origin=https://a.example",
+            "--origin",
+            "null",
+            "--route=/a=b=clock",
+            "--route=/echo=raw-echo",
+        ]);
+        assert_eq!(wish.listen, "[::1]:0");
+        assert_eq!(wish.config.max_message, 70_000);
+        assert_eq!(wish.config.max_fragments, 9);
+        assert_eq!(wish.config.max_connections, 8);
+        assert_eq!(wish.config.ping_interval, Duration::ZERO);
+        assert_eq!(wish.config.sessions.timeout, Duration::from_secs(7));
+        let origins = wish.config.origins.to_string();
+        assert_eq!(origins, "same https://a.example null");
+        assert_eq!(wish.routes["/a=b"], App::Clock);
+        assert_eq!(
+            wish.routes["/echo"],
+            App::RawEcho,
+            "in place of the built-in"
+        );
+    }
+
+    #[test]
+    fn wishes_that_serve_nothing() {
+        let wish = |words: &[&str]| parse(Parser::from_args(words)).unwrap();
+        assert!(matches!(wish(&["--help", "--nonsense"]), Wish::Help));
+        assert!(matches!(wish(&["serve", "-h"]), Wish::Help));
+        assert!(matches!(wish(&["-V"]), Wish::Version));
+        let Wish::PrintConfig(config) = wish(&["--print-config", "--ping", "5"]) else {
+            panic!("not the configuration");
+        };
+        assert_eq!(config.ping_interval, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn an_error_names_the_word_that_is_wrong() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["--lisen=x"], "--lisen"),
+            (&["-x"], "-x"),
+            (&["list"], "list"),
+            (&["serve", "serve"], "serve"),
+            (&["serve", "more"], "more"),
+            (&["--listen"], "--listen"),
+            (&["--listen="], "--listen"),
+            (&["--listen=8080"], "8080"),
+            (&["--listen=:8080"], ":8080"),
+            (&["--listen=localhost"], "localhost"),
+            (&["--listen=localhost:http"], "localhost:http"),
+            (&["--listen=127.0.0.1:65536"], "65536"),
+            (&["--listen=::1:80"], "::1:80"),
+            (&["--max-message=0"], "from 1 to"),
+            (&["--max-message=16M"], "16M"),
+            (&["--max-fragments=0"], "--max-fragments"),
+            (&["--max-fragments=4294967296"], "4294967296"),
+            (&["--max-connections=0"], "--max-connections"),
+            (&["--max-connections=-1"], "-1"),
+            (&["--ping=1.5"], "1.5"),
+            (&["--ping=31536001"], "31536001"),
+            (&["--session-timeout="], "--session-timeout"),
+            (&["--origin=a.example"], "a.example"),
+            (&["--origin=https://a.example/"], "scheme://host"),
+            (&["--route=/x"], "PATH=APP"),
+            (&["--route=x=echo"], "x=echo"),
+            (&["--route=/x?y=echo"], "/x?y"),
+            (&["--route=/x=chat"], "echo, raw-echo, clock"),
+            (&["--route=/x=echo", "--route=/x=clock"], "twice"),
+            (&["--print-config=yes"], "--print-config"),
+        ];
+        for (words, part) in cases {
+            let error = parse(Parser::from_args(*words)).expect_err(&format!("{words:?}"));
+            let text = error.to_string();
+            assert!(text.contains(part), "{words:?}: {text}");
+            assert!(!text.contains('\n'), "{words:?}: {text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What `--help` prints.
+
+use super::apps::App;
+use super::flags::LISTEN;
+use csp_websocket::Config;
+
+/// The whole text. The defaults are those in force.
+pub(super) fn text() -> String {
+    let Config {
+        max_message,
+        max_fragments,
+        max_connections,
+        ping_interval,
+        sessions,
+        ..
+    } = Config::default();
+    let (ping, session) = (ping_interval.as_secs(), sessions.timeout.as_secs());
+    let apps = App::names();
+    format!(
+        "\
+csp-websocket: a WebSocket gateway with a console page
+
+usage: csp-websocket [serve] [OPTION]...
+
+Serves until it is told to stop, and prints the address of the page to open.
+
+Where:
+  --listen HOST:PORT         where to listen; port 0 takes a free one [{LISTEN}]
+  --route PATH=APP           an app at one more path, or in place of a built-in one; may be repeated
+                             apps: {apps}
+  --origin ORIGIN            pages that may connect besides those of the gateway's own origin; may be repeated:
+                             https://app.example.com, https://*.example.com, null
+
+Limits:
+  --max-message BYTES        payload of one message; a longer one is answered 1009 [{max_message}]
+  --max-fragments N          frames of one message; more are answered 1008 [{max_fragments}]
+  --max-connections N        connections at once; one more is answered 503 [{max_connections}]
+  --ping SECONDS             silence after which a client is pinged; 0 is never [{ping}]
+  --session-timeout SECONDS  idle time after which a session ends; 0 is never [{session}]
+
+Instead of serving:
+  --print-config             print the limits in force and end
+  -h, --help                 print this and end
+  -V, --version              print the version and end
+
+Built-in routes:
+  /           a page with a console for the routes below
+  /echo       each message back in its own type
+  /raw/echo   the bytes back as a stream, as binary messages
+  /clock      the time once a second; send 'stop' to end it
+
+Examples:
+  csp-websocket
+  csp-websocket --listen 127.0.0.1:0 --max-message 1048576
+  csp-websocket --route /talk=echo --origin https://app.example.com
+
+Listening on a loopback address, it answers only to local names in Host. On any other address, everyone who
+reaches this machine can connect.
+
+Log lines go to standard error. RUST_LOG chooses them: warn, info (the default), debug, csp_websocket=trace.
+
+Exit codes: 0 ended by SIGINT or SIGTERM, every WebSocket closed with 1001; 1 a failure, or a second signal;
+2 wrong usage.
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_a_terminal_and_name_every_route() {
+        let text = text();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 112, "{line}");
+        }
+        for (path, _) in App::BUILT_IN {
+            assert!(text.contains(&format!("\n  {path} ")), "{path}");
+        }
+    }
+}

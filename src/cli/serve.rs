@@ -1,0 +1,130 @@
+//! A gateway until a signal ends it.
+
+use super::flags::Serve;
+use super::{limits, print};
+use csp_websocket::{Gateway, GatewayHandle, Status};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+const CONSOLE: &str = include_str!("../console.html");
+
+/// How long the servers have to finish after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until SIGINT or SIGTERM has come and every connection is gone.
+///
+/// # Errors
+/// One sentence that says what to do.
+pub(super) fn serve(wish: Serve) -> Result<(), String> {
+    start_log();
+    let Serve {
+        listen,
+        config,
+        routes,
+    } = wish;
+    for line in limits::lines(&config).lines() {
+        log::debug!("{line}");
+    }
+    for warning in limits::warnings(&config) {
+        log::warn!("{warning}");
+    }
+    let mut gateway = Gateway::bind(listen.as_str(), config)
+        .map_err(|status| cannot_listen(&listen, &status))?
+        .page("/", "text/html; charset=utf-8", CONSOLE);
+    for (path, app) in routes {
+        gateway = app.serve(gateway, &path);
+    }
+    // Before the address is printed: who has read it may send a signal.
+    stop_on_signals(gateway.handle())
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let addr = gateway.handle().local_addr();
+    if !addr.ip().is_loopback() {
+        log::warn!("listening on {addr}: everyone who reaches this machine can connect");
+    }
+    print(format_args!(
+        "csp-websocket: open http://{}/\n",
+        to_open(addr)
+    ))?;
+    gateway.run().map_err(|status| status.to_string())
+}
+
+/// Log lines of level info and above on standard error, unless RUST_LOG says otherwise.
+fn start_log() {
+    let env = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(env)
+        .format_target(false)
+        .init();
+}
+
+/// The first signal stops the gateway; a second one ends the process as it stands.
+fn stop_on_signals(handle: GatewayHandle) -> io::Result<()> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset, and sets it for the second.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
+        flag::register(signal, Arc::clone(&stopping))?;
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let stop = move || {
+        if signals.forever().next().is_some() {
+            let open = handle.websockets().len();
+            log::info!("stopping: {open} WebSockets to close; a second signal ends at once");
+            handle.shutdown(GRACE);
+        }
+    };
+    thread::Builder::new()
+        .name("csp-signals".to_owned())
+        .spawn(stop)?;
+    Ok(())
+}
+
+/// The address that a browser on this machine reaches it by.
+fn to_open(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(match addr {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    addr
+}
+
+fn cannot_listen(listen: &str, status: &Status) -> String {
+    let Status::Io(error) = status else {
+        return format!("cannot listen on {listen}: {status}");
+    };
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; end the program that listens there, or choose another port with --listen (0 takes a free one)"
+        }
+        io::ErrorKind::PermissionDenied => "; choose a port above 1023 with --listen",
+        io::ErrorKind::AddrNotAvailable => "; choose an address of this machine with --listen",
+        _ => "",
+    };
+    format!("cannot listen on {listen}: {error}{advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_to_open_is_one_that_can_be_opened() {
+        for (listened, opened) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("192.0.2.1:1", "192.0.2.1:1"),
+        ] {
+            let addr = to_open(listened.parse().unwrap());
+            assert_eq!(addr.to_string(), opened);
+        }
+    }
+}
