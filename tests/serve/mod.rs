@@ -1,0 +1,68 @@
+//! A gateway in the test's own process, and waiting with an end.
+#![allow(dead_code)] // several test crates share this module, and none uses all of it
+
+use crate::client::{self, Client};
+use csp_websocket::{Config, Gateway, GatewayHandle, Running, WebSocketServer};
+use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// A running gateway. Dropping it shuts it down.
+#[derive(Debug)]
+pub struct Served(Running);
+
+/// Serves WebSockets at `/`.
+pub fn serve<S, F>(config: Config, new: F) -> Served
+where
+    S: WebSocketServer + 'static,
+    F: Fn() -> S + Send + Sync + 'static,
+{
+    serve_routes(config, |gateway| gateway.route("/", new))
+}
+
+/// Serves what `routes` adds.
+pub fn serve_routes(config: Config, routes: impl FnOnce(Gateway) -> Gateway) -> Served {
+    let gateway = Gateway::bind("127.0.0.1:0", config).expect("bind");
+    Served(routes(gateway).spawn())
+}
+
+impl Served {
+    pub fn addr(&self) -> SocketAddr {
+        self.0.local_addr()
+    }
+
+    pub fn handle(&self) -> &GatewayHandle {
+        self.0.handle()
+    }
+
+    /// Opens a WebSocket at `/`.
+    pub fn connect(&self) -> Client {
+        client::connect(self.addr(), "/")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.handle().shutdown(Duration::from_secs(5));
+    }
+}
+
+/// What a server has told the test through a channel.
+pub fn told<T>(from_server: &Receiver<T>) -> T {
+    from_server
+        .recv_timeout(SOON)
+        .unwrap_or_else(|e| panic!("nothing from the server: {e}"))
+}
+
+/// Waits until this is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited {SOON:?} until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
