@@ -46,6 +46,9 @@ pub(crate) struct Ask {
     pub(crate) enough: usize,
     /// Bytes at most; a message that goes past them is refused.
     pub(crate) limit: usize,
+    /// The end of the message and nothing less. A `len` without end asks for less: for what there is of a
+    /// message whose rest was lost.
+    pub(crate) whole: bool,
 }
 
 impl Ask {
@@ -55,6 +58,7 @@ impl Ask {
             len,
             enough: len,
             limit: usize::MAX,
+            whole: false,
         }
     }
 
@@ -64,6 +68,7 @@ impl Ask {
             len: usize::MAX,
             enough: usize::MAX,
             limit,
+            whole: true,
         }
     }
 
@@ -73,11 +78,8 @@ impl Ask {
             len,
             enough: 1,
             limit: usize::MAX,
+            whole: false,
         }
-    }
-
-    fn is_message(self) -> bool {
-        self.enough == usize::MAX
     }
 }
 
@@ -147,7 +149,7 @@ impl Incoming {
                         return Ok(true);
                     }
                     // A whole message is asked for: nobody needs the count.
-                    units += if ask.is_message() { 0 } else { piece.units() };
+                    units += if ask.whole { 0 } else { piece.units() };
                 }
                 Some(Event::Ping) => {
                     if wire.with(|conn| conn.output().len()) >= REPLIES {
@@ -164,7 +166,7 @@ impl Incoming {
                         return Err(Status::Timeout);
                     }
                     // What came before the close is handed out before it, but never as a whole message.
-                    Err(status) if status.is_closed() && !buf.is_empty() && !ask.is_message() => {
+                    Err(status) if status.is_closed() && !buf.is_empty() && !ask.whole => {
                         break;
                     }
                     Err(status) => return Err(status),
