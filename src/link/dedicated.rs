@@ -152,6 +152,9 @@ impl Dedicated {
     /// Closes: what was written goes out, then the close frame, unless there was one; then the peer's half
     /// is waited for, up to the close timeout.
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
+        if !code.is_allowed_on_wire() {
+            return Err(Misuse::BadCloseCode.into());
+        }
         let closed = self.wire.close(code, reason);
         if let Some(Elsewhere { thread, _stop }) = self.elsewhere.take() {
             drop(_stop);

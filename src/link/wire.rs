@@ -130,11 +130,9 @@ impl Wire {
         self.flush()
     }
 
-    /// Sends the close frame, unless one was sent or received; everything queued goes out before it.
+    /// Sends the close frame, unless one was sent or received; everything queued goes out before it. To be
+    /// called with a code that is allowed on the wire.
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
-        if !code.is_allowed_on_wire() {
-            return Err(Misuse::BadCloseCode.into());
-        }
         // Closed already: what is still in the output must go out all the same.
         let _ = self.with(|conn| conn.close(code, reason));
         self.flush()

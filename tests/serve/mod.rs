@@ -2,7 +2,9 @@
 #![allow(dead_code)] // several test crates share this module, and none uses all of it
 
 use crate::client::{self, Client};
-use csp_websocket::{Config, Gateway, GatewayHandle, Running, WebSocketServer};
+use csp_websocket::{
+    Config, Gateway, GatewayHandle, READ_TIMEOUT, Running, Status, WebSocket, WebSocketServer,
+};
 use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -48,6 +50,21 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.0.handle().shutdown(Duration::from_secs(5));
+    }
+}
+
+/// The default configuration with changes.
+pub fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+/// Each message back in its own type.
+pub fn echo(ws: &mut WebSocket) -> Result<(), Status> {
+    loop {
+        let data = ws.read_message(READ_TIMEOUT)?;
+        ws.write_data(&data)?;
     }
 }
 
