@@ -227,9 +227,11 @@ impl std::error::Error for Status {
     }
 }
 
+/// A status that was wrapped comes out again: `?` on a [`Raw`](crate::Raw) stream ends a server as it does on
+/// the WebSocket.
 impl From<io::Error> for Status {
     fn from(error: io::Error) -> Status {
-        Status::Io(error)
+        error.downcast().unwrap_or_else(Status::Io)
     }
 }
 
@@ -299,6 +301,14 @@ mod tests {
             );
         }
         assert_eq!(Status::code_of(&Ok(())), 1);
+    }
+
+    #[test]
+    fn a_status_inside_an_io_error_comes_out_again() {
+        let wrapped = io::Error::new(io::ErrorKind::BrokenPipe, Status::Closed(None));
+        assert!(Status::from(wrapped).is_closed());
+        let plain = Status::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(matches!(plain, Status::Io(_)), "{plain}");
     }
 
     #[test]
