@@ -1,11 +1,11 @@
-//! Every message comes back in its own type, however long it is.
+//! Every message comes back in its own type.
 //!
 //! ```text
 //! cargo run --example echo
 //! python -m websockets ws://127.0.0.1:8080/echo
 //! ```
 
-use csp_websocket::{Config, Gateway, READ_LEN, READ_TIMEOUT, Status, WebSocket};
+use csp_websocket::{Config, Gateway, READ_TIMEOUT, Status, WebSocket};
 use std::{env, io, time::Duration};
 
 fn main() -> Result<(), Status> {
@@ -20,7 +20,7 @@ fn main() -> Result<(), Status> {
 
 fn echo(ws: &mut WebSocket) -> Result<(), Status> {
     loop {
-        let chunk = ws.read(READ_LEN, READ_TIMEOUT)?;
-        ws.write_fragment(&chunk.data, chunk.at_end)?;
+        let message = ws.read_message(READ_TIMEOUT)?;
+        ws.write_data(&message)?;
     }
 }
