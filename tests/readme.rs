@@ -1,1 +1,191 @@
+//! The README says what the code does: its tables against the code, its first program against the example.
 
+use csp_websocket::proto::Violation;
+use csp_websocket::{Config, Limit, Misuse, Status};
+use std::time::Duration;
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_program_is_the_example() {
+    let example = include_str!("examples/echo.rs");
+    let (_head, program) = example.split_once("\n\n").expect("a head");
+    assert!(README.contains(&format!("```rust,no_run\n{program}```\n")));
+}
+
+#[test]
+fn every_example_is_listed() {
+    for name in names_of("[[example]]") {
+        assert_row(&format!("| `{name}` | "));
+    }
+}
+
+#[test]
+fn every_field_of_the_configuration_is_listed_with_its_default() {
+    let config = Config::default();
+    let sessions = &config.sessions;
+    let (timeout, quoted) = (sessions.timeout, |s: &str| format!("`{s}`"));
+    assert_eq!(config.origins.to_string(), "same");
+    assert!(config.host_names.is_empty());
+    let defaults = [
+        ("max_connections", count(config.max_connections)),
+        ("stack_size", size(config.stack_size as u64)),
+        ("handshake_timeout", time(config.handshake_timeout)),
+        ("write_timeout", time(config.write_timeout)),
+        ("close_timeout", time(config.close_timeout)),
+        ("ping_interval", time(config.ping_interval)),
+        ("pong_timeout", time(config.pong_timeout)),
+        ("max_message", size(config.max_message)),
+        ("max_fragments", count(config.max_fragments as usize)),
+        (
+            "max_empty_fragments",
+            count(config.max_empty_fragments as usize),
+        ),
+        ("origins", "same host and port".to_owned()),
+        ("host_names", "none".to_owned()),
+        ("sessions.cookie", quoted(&sessions.cookie)),
+        ("sessions.path", quoted(&sessions.path)),
+        ("sessions.timeout", time(timeout)),
+        ("sessions.max_sessions", count(sessions.max_sessions)),
+        ("sessions.max_sockets", count(sessions.max_sockets)),
+    ];
+    for (field, default) in &defaults {
+        assert_row(&format!("| `{field}` | {default} | "));
+    }
+
+    // What this test does not know of is a field that was added.
+    let source = include_str!("../src/config.rs");
+    let fields = source.lines().filter_map(|line| {
+        let (name, _type) = line.strip_prefix("    pub ")?.split_once(": ")?;
+        (name != "sessions").then_some(name)
+    });
+    let known = defaults
+        .iter()
+        .map(|(name, _)| name.trim_start_matches("sessions."));
+    assert_eq!(fields.collect::<Vec<_>>(), known.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_status_number_is_listed_with_its_meaning() {
+    for misuse in Misuse::ALL {
+        let (number, text) = (misuse.code(), misuse.text());
+        assert_row(&format!("| {number} | `Misuse::{misuse:?}` | {text} |"));
+    }
+    for limit in Limit::ALL {
+        let (number, text) = (limit.code(), limit.text());
+        assert_row(&format!("| {number} | `Limit::{limit:?}` | {text} |"));
+    }
+    let violations = [
+        Violation::ReservedBits,
+        Violation::ReservedOpcode,
+        Violation::Unmasked,
+        Violation::LengthForm,
+        Violation::ControlTooLong,
+        Violation::ControlFragmented,
+        Violation::NothingToContinue,
+        Violation::Interleaved,
+        Violation::NotUtf8,
+        Violation::CloseLength,
+        Violation::CloseCode,
+        Violation::CloseReason,
+    ];
+    for violation in violations {
+        let (number, text) = (Status::from(violation).code(), violation.reason());
+        assert_row(&format!(
+            "| {number} | `Violation::{violation:?}` | {text} |"
+        ));
+    }
+    let others = [
+        ("OK", Status::OK),
+        ("Io", Status::Io(std::io::Error::other("")).code()),
+        ("Shutdown", Status::Shutdown.code()),
+        ("Timeout", Status::Timeout.code()),
+        ("Closed", Status::Closed(None).code()),
+    ];
+    for (name, number) in others {
+        assert_row(&format!("| {number} | `Status::{name}` | "));
+    }
+    assert_row("| 450 | `Status::Refused` | ");
+    assert_row("| 900–999 | `Status::App` | ");
+
+    // The numbers as the source has them: none is missing above.
+    let source = include_str!("../src/status.rs");
+    let arms = source.lines().filter(|line| line.contains("Violation::"));
+    let number = |line: &str| {
+        line.rsplit_once("=> ")?
+            .1
+            .strip_suffix(',')?
+            .parse::<u16>()
+            .ok()
+    };
+    assert_eq!(arms.filter_map(number).count(), violations.len());
+}
+
+#[test]
+fn every_member_of_the_original_is_listed() {
+    let members = "UseSession NoCharSetConvert AtEnd BinaryData GWClientAddress NoDataFraming SessionEndOnClose \
+        SessionId SharedConnection WebSocketID EndServer() Initialize() InitializeServer() OnClientMessage() \
+        OnPreServer() OnPostServer() OpenServer() Read() SendAsyncMessage() Server() Write()";
+    let (_, table) = README
+        .split_once("| `%CSP.WebSocket` | here |")
+        .expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let left = |line: &'static str| line.split(" | ").next().unwrap_or_default();
+    for member in members.split_whitespace() {
+        let found = table
+            .lines()
+            .any(|line| left(line).contains(&format!("`{member}`")));
+        assert!(found, "{member}");
+    }
+}
+
+#[test]
+fn every_package_is_listed_with_its_reason() {
+    let manifest = include_str!("../Cargo.toml");
+    let (_, section) = manifest
+        .split_once("\n[dependencies]\n")
+        .expect("a section");
+    let mut reason = "";
+    for line in section.lines().take_while(|line| !line.starts_with('[')) {
+        if let Some(comment) = line.strip_prefix("# ") {
+            reason = comment;
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            assert_row(&format!("| `{name}` | {reason} |"));
+        }
+    }
+}
+
+/// The names in every section of the manifest with this title.
+fn names_of(title: &str) -> impl Iterator<Item = &'static str> {
+    let sections = include_str!("../Cargo.toml").split(title).skip(1);
+    sections.map(|section| section.split('"').nth(1).expect("a name"))
+}
+
+fn assert_row(start: &str) {
+    let found = README.lines().any(|line| line.starts_with(start));
+    assert!(found, "README.md has no line that begins with: {start}");
+}
+
+/// `16384` as `16,384`.
+fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        n if n.is_multiple_of(1 << 20) => format!("{} MiB", n >> 20),
+        n => format!("{} KiB", n >> 10),
+    }
+}
+
+fn time(time: Duration) -> String {
+    format!("{} s", time.as_secs())
+}
