@@ -175,6 +175,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::type_complexity)] // a table
     fn payloads() {
         let long = "x".repeat(123);
         let mut longest = vec![0x03, 0xe8];
