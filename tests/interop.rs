@@ -3,10 +3,10 @@
 //! They run on the Python that `CSP_PYTHON` names, in which `tests/interop/requirements.txt` is installed. Without it
 //! these tests print that they were skipped; with `CSP_REQUIRE_INTEROP=1` they fail instead.
 
+mod tool;
+
 use csp_websocket::{CloseCode, Config, Gateway, READ_TIMEOUT, Status, WebSocket};
-use std::io::{self, Read, Write};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn python_websockets_asyncio() {
 }
 
 fn python(script: &str, mode: &str) {
-    let Some(python) = tool("CSP_PYTHON") else {
+    let Some(python) = tool::tool("CSP_PYTHON") else {
         return;
     };
     let gateway = Gateway::bind("127.0.0.1:0", Config::default())
@@ -34,39 +34,11 @@ fn python(script: &str, mode: &str) {
     let url = format!("ws://{}", gateway.handle().local_addr());
     let _running = gateway.spawn();
 
-    let mut child = Command::new(python)
-        .args([script, mode, &url])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("starting Python");
-    let mut stdout = child.stdout.take().expect("a pipe");
-    let (done, output) = mpsc::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stdout.read_to_string(&mut text);
-        let _ = done.send(text);
-    });
-    let output = output.recv_timeout(LIMIT);
-    if output.is_err() {
-        let _ = child.kill();
-    }
-    let status = child.wait().expect("waiting for Python");
-    let output = output.unwrap_or_else(|_| panic!("{script} {mode} ran longer than {LIMIT:?}"));
-    println!("{output}");
-    assert!(status.success(), "{script} {mode}: {status}");
-}
-
-/// The program that this variable names; none means that the test is to be skipped.
-fn tool(variable: &str) -> Option<String> {
-    let found = std::env::var(variable).ok().filter(|v| !v.is_empty());
-    if found.is_none() {
-        let required = std::env::var("CSP_REQUIRE_INTEROP").is_ok_and(|v| v == "1");
-        assert!(!required, "{variable} is not set");
-        // Not by a macro: the test harness would swallow it.
-        let _ = writeln!(io::stderr(), "skipped: {variable} is not set");
-    }
-    found
+    let mut checks = Command::new(python);
+    checks.args([script, mode, &url]);
+    let ended = tool::finish(&mut checks, LIMIT);
+    println!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.status.success(), "{script} {mode}: {}", ended.status);
 }
 
 fn echo(ws: &mut WebSocket) -> Result<(), Status> {
