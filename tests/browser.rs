@@ -1,0 +1,31 @@
+//! The console page of the binary in a real browser.
+//!
+//! `tests/browser.py` uses it as a person would. It runs on the Python that `CSP_PYTHON` names, in which
+//! `tests/interop/requirements.txt` is installed, with the browser that `CSP_CHROMIUM` names. Without them this test
+//! prints that it was skipped; with `CSP_REQUIRE_INTEROP=1` it fails instead.
+
+mod program;
+mod tool;
+
+use program::Program;
+use std::process::Command;
+use std::time::Duration;
+
+/// The script ends itself after a minute.
+const LIMIT: Duration = Duration::from_secs(90);
+
+#[test]
+fn the_console_works_in_a_browser() {
+    let (Some(python), Some(chromium)) = (tool::tool("CSP_PYTHON"), tool::tool("CSP_CHROMIUM"))
+    else {
+        return;
+    };
+    let program = Program::start(&[]);
+    let mut visit = Command::new(python);
+    visit.args(["tests/browser.py", &program.url, "--chromium", &chromium]);
+    let ended = tool::finish(&mut visit, LIMIT);
+    println!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.status.success(), "{}", ended.status);
+    let log = program.stop().stderr;
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
