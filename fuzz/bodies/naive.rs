@@ -53,6 +53,9 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, Violation> {
             return Err(Violation::LengthForm);
         }
         len = len * 256 + byte;
+        if more == 8 && i == 5 && len == 0 {
+            return Err(Violation::LengthForm);
+        }
     }
     if len < least {
         return Err(Violation::LengthForm);

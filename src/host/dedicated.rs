@@ -4,6 +4,7 @@ use super::open::Opened;
 use super::{Panicked, guarded};
 use crate::link::End;
 use crate::proto::CloseCode;
+use crate::status::Status;
 
 pub(super) fn run(opened: Opened) {
     let Opened {
@@ -23,6 +24,11 @@ pub(super) fn run(opened: Opened) {
     let failed = match &outcome {
         Ok(Ok(())) => false,
         Ok(Err(status)) if status.is_closed() => false,
+        // The client's fault, and answered with its own code already: no news for whoever keeps this server.
+        Ok(Err(status @ (Status::Violation(_) | Status::Limit(_)))) => {
+            log::info!("{who}: server returned {status}");
+            true
+        }
         Ok(Err(status)) => {
             log::warn!("{who}: server returned {status}");
             true
