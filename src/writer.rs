@@ -58,7 +58,7 @@ impl Writer {
         if matches!(self.duplex.line().asked(), Some(End::Session | End::Cut)) {
             return Err(Status::Closed(None));
         }
-        self.duplex.send(kind, Span::Whole, bytes, false, false)
+        self.duplex.send(kind, Span::Whole, bytes, false)
     }
 
     /// Sends a ping with up to 125 bytes.

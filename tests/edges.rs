@@ -3,8 +3,14 @@
 mod client;
 mod serve;
 
-use csp_websocket::{CloseCode, Config, READ_TIMEOUT, Status, WebSocket};
-use serve::serve;
+use csp_websocket::{CloseCode, Config, Data, READ_TIMEOUT, Status, WebSocket};
+use serve::{config, serve};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Shorter than any timeout of the gateway that a test must not have to wait for.
+const AT_ONCE: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_close_code_that_is_refused_changes_nothing() {
@@ -23,4 +29,57 @@ fn a_close_code_that_is_refused_changes_nothing() {
     client.expect_text("still open");
     client.text("so it is");
     client.expect_close(1000);
+}
+
+#[test]
+fn the_last_fragment_lets_waiting_writers_go_on_even_if_it_is_buffered() {
+    let config = config(|config| config.write_timeout = Duration::from_secs(30));
+    let served = serve(config, || {
+        |ws: &mut WebSocket| {
+            let writer = ws.writer()?;
+            ws.write_fragment(&Data::from("be"), false)?;
+            let other = thread::spawn(move || writer.write("between"));
+            thread::sleep(Duration::from_millis(100)); // so that it waits; it may also come later
+            ws.set_write_buffering(true);
+            ws.write_fragment(&Data::from("fore"), true)?;
+            other.join().unwrap()
+        }
+    });
+    let begun = Instant::now();
+    let mut client = served.connect();
+    client.expect_text("before");
+    client.expect_text("between");
+    client.expect_close(1000);
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_end_of_the_websocket_lets_waiting_writers_go() {
+    let config = config(|config| config.write_timeout = Duration::from_secs(30));
+    for by_client in [false, true] {
+        let (tell, heard) = mpsc::channel();
+        let served = serve(config.clone(), move || {
+            let tell = tell.clone();
+            move |ws: &mut WebSocket| {
+                let writer = ws.writer()?;
+                ws.write_fragment(&Data::from("never ended"), false)?;
+                let tell = tell.clone();
+                let other = thread::spawn(move || tell.send(writer.write("never sent")));
+                thread::sleep(Duration::from_millis(100)); // so that it waits; it may also come later
+                if by_client {
+                    assert!(ws.read_message(READ_TIMEOUT).unwrap_err().is_closed());
+                    other.join().unwrap().unwrap();
+                }
+                Ok(())
+            }
+        });
+        let mut client = served.connect();
+        assert!(!client.recv_frame().fin);
+        if by_client {
+            client.close(1000, "");
+        }
+        client.expect_close(1000);
+        let got = heard.recv_timeout(AT_ONCE);
+        assert_eq!(Status::code_of(&got.unwrap()), 7951, "{by_client}");
+    }
 }

@@ -168,7 +168,7 @@ impl Dedicated {
             incoming.drain(&mut self.wire);
         }
         self.wire.line().cut();
-        self.wire.with(|conn| conn.end_of_stream());
+        self.wire.end_of_stream();
         match closed {
             Err(Status::Closed(_)) => Ok(()),
             other => other,

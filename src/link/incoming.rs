@@ -142,7 +142,7 @@ impl Incoming {
             match event {
                 Some(Event::Data(piece)) => {
                     if let Err(violation) = Assembler::push(buf, &piece, ask.limit) {
-                        wire.with(|conn| conn.fail(violation));
+                        wire.fail(violation);
                         return Err(self.failed(wire, violation));
                     }
                     if piece.message_end {
@@ -333,7 +333,7 @@ fn closed(wire: &mut Wire) -> Status {
 
 /// The stream ended without a close frame.
 fn lost(wire: &mut Wire) -> Status {
-    wire.with(|conn| conn.end_of_stream());
+    wire.end_of_stream();
     closed(wire)
 }
 
@@ -342,7 +342,7 @@ fn asked(wire: &mut Wire, end: End) -> Status {
     match end {
         End::Shutdown => return Status::Shutdown,
         End::Session => drop(wire.close(CloseCode::POLICY, "the session has ended")),
-        End::Cut => wire.with(|conn| conn.end_of_stream()),
+        End::Cut => wire.end_of_stream(),
         End::Ended => {}
     }
     closed(wire)

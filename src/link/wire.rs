@@ -10,7 +10,7 @@ use super::line::{End, Line, SendFault};
 use super::lock;
 use crate::proto::{CloseCode, CloseFrame, Conn, Event, Inbox, Kind, Refused, Span, Violation};
 use crate::status::{Limit, Misuse, Status};
-use std::sync::{Arc, Condvar, Mutex, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// A payload of this size and more is written from where it lies instead of being copied behind its header.
@@ -41,8 +41,8 @@ pub(crate) struct Duplex {
     conn: Mutex<Conn>,
     /// Held while writing; the bytes are the writer's scratch buffer.
     wire: Mutex<Vec<u8>>,
-    /// Told when a message that went out in fragments has ended.
-    fragments_ended: Condvar,
+    /// Of `conn`: told when a message that went out in fragments has ended, or everything has.
+    turn: Condvar,
     write_timeout: Duration,
 }
 
@@ -71,7 +71,7 @@ impl Wire {
                 line: Arc::clone(&solo.line),
                 conn: Mutex::new(conn),
                 wire: Mutex::new(Vec::new()),
-                fragments_ended: Condvar::new(),
+                turn: Condvar::new(),
                 write_timeout: solo.write_timeout,
             }));
         }
@@ -96,7 +96,29 @@ impl Wire {
     ) -> Result<Option<Event<'a>>, Violation> {
         match self {
             Wire::Solo(solo) => solo.conn.receive(inbox, want),
-            Wire::Duplex(duplex) => lock(&duplex.conn).receive(inbox, want),
+            Wire::Duplex(duplex) => {
+                let received = lock(&duplex.conn).receive(inbox, want);
+                if matches!(received, Ok(Some(Event::Close)) | Err(_)) {
+                    duplex.turn.notify_all();
+                }
+                received
+            }
+        }
+    }
+
+    /// The peer broke a rule of the owner's.
+    pub(crate) fn fail(&mut self, violation: Violation) {
+        self.with(|conn| conn.fail(violation));
+        if let Wire::Duplex(duplex) = self {
+            duplex.turn.notify_all();
+        }
+    }
+
+    /// The stream ended or failed.
+    pub(crate) fn end_of_stream(&mut self) {
+        self.with(Conn::end_of_stream);
+        if let Wire::Duplex(duplex) = self {
+            duplex.turn.notify_all();
         }
     }
 
@@ -109,7 +131,10 @@ impl Wire {
         buffered: bool,
     ) -> Result<(), Status> {
         let solo = match self {
-            Wire::Duplex(duplex) => return duplex.send(kind, span, payload, buffered, true),
+            Wire::Duplex(duplex) if buffered && payload.len() < COPY_BELOW => {
+                return duplex.buffer(kind, span, payload);
+            }
+            Wire::Duplex(duplex) => return duplex.send(kind, span, payload, true),
             Wire::Solo(solo) => solo,
         };
         if payload.len() >= COPY_BELOW {
@@ -135,6 +160,9 @@ impl Wire {
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
         // Closed already: what is still in the output must go out all the same.
         let _ = self.with(|conn| conn.close(code, reason));
+        if let Wire::Duplex(duplex) = self {
+            duplex.turn.notify_all();
+        }
         self.flush()
     }
 
@@ -189,51 +217,79 @@ impl Duplex {
         kind: Kind,
         span: Span,
         payload: &[u8],
-        buffered: bool,
         owner: bool,
     ) -> Result<(), Status> {
-        let mut wire = lock(&self.wire);
-        if !owner {
-            let deadline = Instant::now().checked_add(self.write_timeout);
-            while lock(&self.conn).is_sending_fragments() && self.is_open() {
-                let left = match deadline {
-                    Some(deadline) if !self.write_timeout.is_zero() => {
-                        deadline.saturating_duration_since(Instant::now())
-                    }
-                    _ => Duration::from_secs(1),
+        let sent = self.send_now(kind, span, payload, owner);
+        if span == Span::Last {
+            self.turn.notify_all();
+        }
+        // Also after a no: while this thread had the wire, others may have left their bytes to it.
+        let flushed = self.flush_if_free();
+        sent.and(flushed)
+    }
+
+    fn send_now(&self, kind: Kind, span: Span, payload: &[u8], owner: bool) -> Result<(), Status> {
+        let (mut wire, mut conn) = if owner {
+            (lock(&self.wire), lock(&self.conn))
+        } else {
+            self.between_messages()?
+        };
+        let mut body = payload;
+        if payload.len() >= COPY_BELOW {
+            conn.send_header(kind, span, payload.len() as u64)
+                .map_err(refused)?;
+        } else {
+            conn.send(kind, span, payload).map_err(refused)?;
+            body = b"";
+        }
+        conn.take_output(&mut wire);
+        drop(conn);
+        self.write(&wire, body)
+    }
+
+    /// Both locks, once no message is half sent.
+    fn between_messages(&self) -> Result<(MutexGuard<'_, Vec<u8>>, MutexGuard<'_, Conn>), Status> {
+        let half_sent = |conn: &Conn| conn.is_sending_fragments() && conn.is_open();
+        let begun = Instant::now();
+        loop {
+            // Waited for without the wire, which the one who is to end the message needs.
+            let mut conn = lock(&self.conn);
+            while half_sent(&conn) {
+                let left = match self.write_timeout {
+                    Duration::ZERO => Duration::MAX,
+                    timeout => timeout.saturating_sub(begun.elapsed()),
                 };
                 if left.is_zero() {
                     return Err(Misuse::FragmentOpen.into());
                 }
-                let waited = self.fragments_ended.wait_timeout(wire, left);
-                wire = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+                let waited = self.turn.wait_timeout(conn, left);
+                conn = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
+            drop(conn);
+            let wire = lock(&self.wire);
+            let conn = lock(&self.conn);
+            if !half_sent(&conn) {
+                return Ok((wire, conn));
+            }
+            drop((wire, conn));
+            self.flush_if_free()?;
         }
-        let body = {
+    }
+
+    /// Queues a small frame of the owner's, and writes when enough has gathered.
+    fn buffer(&self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
+        let gathered = {
             let mut conn = lock(&self.conn);
-            if payload.len() >= COPY_BELOW {
-                conn.send_header(kind, span, payload.len() as u64)
-                    .map_err(refused)?;
-            } else {
-                conn.send(kind, span, payload).map_err(refused)?;
-                if buffered && conn.output().len() < BUFFERED {
-                    return Ok(());
-                }
-            }
-            conn.take_output(&mut wire);
-            if payload.len() >= COPY_BELOW {
-                payload
-            } else {
-                b""
-            }
+            conn.send(kind, span, payload).map_err(refused)?;
+            conn.output().len()
         };
-        let sent = self.write(&wire, body);
-        drop(wire);
         if span == Span::Last {
-            self.fragments_ended.notify_all();
+            self.turn.notify_all();
         }
-        sent?;
-        self.flush_if_free()
+        if gathered < BUFFERED {
+            return Ok(());
+        }
+        self.flush()
     }
 
     /// Closes for the other threads' sake, too: the reader wakes.
@@ -242,9 +298,9 @@ impl Duplex {
             return Err(Misuse::BadCloseCode.into());
         }
         let _ = lock(&self.conn).close(code, reason);
+        self.turn.notify_all();
         let flushed = self.flush();
         self.line.ask(End::Ended);
-        self.fragments_ended.notify_all();
         match flushed {
             Err(Status::Closed(_)) | Ok(()) => Ok(()),
             Err(other) => Err(other),
@@ -289,6 +345,7 @@ impl Duplex {
             .send(output, body, self.write_timeout)
             .map_err(|fault| {
                 lock(&self.conn).end_of_stream();
+                self.turn.notify_all();
                 lost(&self.line, fault)
             })
     }
@@ -311,5 +368,50 @@ fn refused(refused: Refused) -> Status {
         Refused::FragmentKind => Misuse::FragmentKind.into(),
         Refused::PingTooLong => Misuse::PingTooLong.into(),
         Refused::CloseCode => Misuse::BadCloseCode.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    fn shared() -> (Arc<Line>, Wire, Arc<Duplex>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let conn = Conn::new(Default::default());
+        let mut wire = Wire::new(Arc::clone(&line), conn, Duration::from_secs(10));
+        let duplex = wire.share();
+        (line, wire, duplex, client)
+    }
+
+    /// Replies are queued and flushed beside every other thing that takes the wire: none may stay behind.
+    #[test]
+    fn what_one_thread_queues_while_another_has_the_wire_goes_out() {
+        let (_line, mut wire, duplex, mut client) = shared();
+        let drain = thread::spawn(move || client.read_to_end(&mut Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..300 {
+                duplex.send(Kind::Text, Span::More, b"be", true).unwrap();
+                let other = scope.spawn(|| duplex.send(Kind::Text, Span::Whole, b"tween", false));
+                for _ in 0..20 {
+                    wire.with(|conn| conn.ping(b"")).unwrap();
+                    wire.flush_replies().unwrap();
+                }
+                // Nobody writes any more: the other thread waits, or comes and finds nothing to do.
+                let deadline = Instant::now() + Duration::from_millis(500);
+                while !wire.with(|conn| conn.output().is_empty()) {
+                    assert!(Instant::now() < deadline, "a ping stayed behind");
+                    thread::yield_now();
+                }
+                wire.send(Kind::Text, Span::Last, b"fore", true).unwrap();
+                other.join().unwrap().unwrap();
+            }
+        });
+        wire.line().cut();
+        drain.join().unwrap().unwrap();
     }
 }
