@@ -3,8 +3,9 @@
 mod client;
 mod serve;
 
+use client::TEXT;
 use csp_websocket::{CloseCode, Config, Data, READ_TIMEOUT, Status, WebSocket};
-use serve::{config, serve};
+use serve::{config, serve, told};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,4 +83,41 @@ fn the_end_of_the_websocket_lets_waiting_writers_go() {
         let got = heard.recv_timeout(AT_ONCE);
         assert_eq!(Status::code_of(&got.unwrap()), 7951, "{by_client}");
     }
+}
+
+#[test]
+fn a_fault_of_the_client_does_not_hold_the_read_that_meets_it() {
+    let config = config(|config| config.close_timeout = Duration::from_secs(30));
+    let (tell, heard) = mpsc::channel();
+    let served = serve(config, move || {
+        let tell = tell.clone();
+        move |ws: &mut WebSocket| {
+            ws.write("ready")?;
+            let mut longest = Duration::ZERO;
+            let fault = loop {
+                let begun = Instant::now();
+                let read = ws.read(0, Duration::ZERO);
+                longest = longest.max(begun.elapsed());
+                match read {
+                    Err(Status::Timeout) => thread::sleep(Duration::from_millis(5)),
+                    other => break other,
+                }
+            };
+            let next = ws.read(0, Duration::ZERO);
+            let _ = tell.send((
+                Status::code_of(&fault),
+                Status::code_of(&next),
+                longest < AT_ONCE,
+            ));
+            Ok(())
+        }
+    });
+    let mut client = served.connect();
+    client.expect_text("ready");
+    client.send_frame(true, 0, TEXT, false, b"not masked");
+    client.expect_close(1002);
+    client.expect_eof();
+    // The client holds on to its half, and the server goes on meanwhile.
+    assert_eq!(told(&heard), (403, 7951, true));
+    drop(client);
 }

@@ -162,7 +162,6 @@ impl Dedicated {
             self.incoming = thread.join().ok().flatten();
         }
         if closed.is_ok()
-            && !self.wire.with(|conn| conn.is_over())
             && let Some(incoming) = &mut self.incoming
         {
             incoming.drain(&mut self.wire);

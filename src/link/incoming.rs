@@ -35,6 +35,8 @@ pub(crate) struct Incoming {
     quiet_since: Option<Instant>,
     /// A ping is out, since then.
     pinged: Option<Instant>,
+    /// The peer broke the protocol: there is nothing to come but the end of the stream.
+    failed: bool,
 }
 
 /// What a read asks for.
@@ -120,6 +122,7 @@ impl Incoming {
             wait: None,
             quiet_since: None,
             pinged: None,
+            failed: false,
         }
     }
 
@@ -277,24 +280,26 @@ impl Incoming {
         wire.flush_replies()
     }
 
-    /// The peer broke the protocol. Its close frame is queued; it is sent, and the connection is over.
+    /// The peer broke the protocol. Its close frame is queued; it is sent, and the connection is over. The
+    /// read that met the fault does not wait for the peer's half: [`Incoming::drain`] does, at the close.
     fn failed(&mut self, wire: &mut Wire, violation: Violation) -> Status {
         let _ = wire.flush();
         wire.line().half_close();
-        self.drain(wire);
-        wire.line().cut();
+        self.failed = true;
         violation.into()
     }
 
-    /// After our close frame went out: reads and drops until the peer's comes, the close timeout ends or
-    /// too much has come. After a fault there is nothing to come but the end of the stream.
+    /// After our close frame went out: reads and drops until the peer's comes, after a fault until its stream
+    /// ends, the close timeout ends or too much has come.
     pub(crate) fn drain(&mut self, wire: &mut Wire) {
-        let failed = wire.with(|conn| conn.is_over());
+        if wire.with(|conn| conn.is_over()) && !self.failed {
+            return;
+        }
         let deadline = Instant::now() + self.timing.close_timeout;
         let mut budget = DRAIN;
         let mut nap = Duration::from_millis(1);
         loop {
-            if failed {
+            if self.failed {
                 self.inbox.discard();
             } else {
                 while let Ok(Some(_)) = wire.receive(&mut self.inbox, usize::MAX) {}
@@ -308,8 +313,8 @@ impl Incoming {
             }
             match wire.line().recv(self.inbox.space()) {
                 // A line that was asked to end has its reading half shut: what still comes can be read, but
-                // not waited for.
-                Ok(0) if wire.line().asked().is_some_and(|end| end != End::Cut) => {
+                // not waited for, and the end of the stream cannot be told.
+                Ok(0) if !self.failed && wire.line().asked().is_some_and(|end| end != End::Cut) => {
                     thread::sleep(nap);
                     nap = (nap * 2).min(Duration::from_millis(20));
                 }
