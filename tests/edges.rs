@@ -3,9 +3,10 @@
 mod client;
 mod serve;
 
-use client::TEXT;
+use client::{PING, TEXT};
 use csp_websocket::{CloseCode, Config, Data, READ_TIMEOUT, Status, WebSocket};
 use serve::{config, serve, told};
+use std::io::Read;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -120,4 +121,66 @@ fn a_fault_of_the_client_does_not_hold_the_read_that_meets_it() {
     // The client holds on to its half, and the server goes on meanwhile.
     assert_eq!(told(&heard), (403, 7951, true));
     drop(client);
+}
+
+#[test]
+fn a_client_that_takes_a_long_message_slowly_is_not_taken_for_gone() {
+    let config = config(|config| {
+        config.ping_interval = Duration::from_millis(100);
+        config.pong_timeout = Duration::from_millis(700);
+    });
+    let served = serve(config, || {
+        |ws: &mut WebSocket| {
+            let writer = ws.writer()?;
+            let long = thread::spawn(move || writer.write_data(&vec![7; 48 << 20].into()));
+            let read = ws.read_message(READ_TIMEOUT);
+            long.join().unwrap()?;
+            read.map(drop)
+        }
+    });
+    let mut client = served.connect();
+    let begun = Instant::now();
+    let mut head = [0; 10];
+    client.stream.read_exact(&mut head).unwrap();
+    assert_eq!(head, [0x82, 127, 0, 0, 0, 0, 3, 0, 0, 0]);
+    let mut left = 48 << 20;
+    let mut chunk = vec![0; 256 << 10];
+    while left > 0 {
+        let n = left.min(chunk.len());
+        client.stream.read_exact(&mut chunk[..n]).unwrap();
+        left -= n;
+        if begun.elapsed() < Duration::from_millis(1_200) {
+            thread::sleep(Duration::from_millis(15));
+        }
+    }
+    let frame = client.recv_frame();
+    assert_eq!(frame.opcode, PING);
+    client.pong(&frame.payload);
+    client.text("done");
+    client.expect_close(1000);
+}
+
+#[test]
+fn a_client_that_answers_no_ping_is_given_up_whatever_is_written() {
+    let config = config(|config| {
+        config.ping_interval = Duration::from_millis(50);
+        config.pong_timeout = Duration::from_millis(200);
+    });
+    let (tell, heard) = mpsc::channel();
+    let served = serve(config, move || {
+        let tell = tell.clone();
+        move |ws: &mut WebSocket| {
+            let writer = ws.writer()?;
+            let ticks = thread::spawn(move || {
+                while writer.write("tick").is_ok() {
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+            let _ = tell.send(Status::code_of(&ws.read_message(READ_TIMEOUT)));
+            ticks.join().unwrap();
+            Ok(())
+        }
+    });
+    let _client = served.connect();
+    assert_eq!(told(&heard), 7951);
 }

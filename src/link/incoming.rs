@@ -35,6 +35,8 @@ pub(crate) struct Incoming {
     quiet_since: Option<Instant>,
     /// A ping is out, since then.
     pinged: Option<Instant>,
+    /// It was last seen in the output, behind what another thread writes: no answer can come yet.
+    ping_waits: bool,
     /// The peer broke the protocol: there is nothing to come but the end of the stream.
     failed: bool,
 }
@@ -122,6 +124,7 @@ impl Incoming {
             wait: None,
             quiet_since: None,
             pinged: None,
+            ping_waits: false,
             failed: false,
         }
     }
@@ -262,7 +265,7 @@ impl Incoming {
         if self.until_keepalive(now) != Some(Duration::ZERO) {
             return Ok(());
         }
-        if self.pinged.is_some() {
+        if self.pinged.is_some() && !self.ping_waits {
             log::info!(
                 "no answer to a ping within {:?}: the connection is given up",
                 self.timing.pong_timeout
@@ -270,14 +273,19 @@ impl Incoming {
             wire.line().cut();
             return Err(lost(wire));
         }
-        self.pinged = Some(now);
-        self.inbox.shrink();
-        // Queued before written: a ping must not wait for a writer that is stuck.
-        let _ = wire.with(|conn| {
-            conn.shrink();
-            conn.ping(b"")
-        });
-        wire.flush_replies()
+        if self.pinged.replace(now).is_none() {
+            self.inbox.shrink();
+            // Queued before written: a ping must not wait for a writer that is stuck.
+            let _ = wire.with(|conn| {
+                conn.shrink();
+                conn.ping(b"")
+            });
+        }
+        wire.flush_replies()?;
+        // A long message may take a slow peer longer than a ping: as long as it takes it, the write timeout
+        // and the clock watch over it.
+        self.ping_waits = wire.with(|conn| !conn.output().is_empty());
+        Ok(())
     }
 
     /// The peer broke the protocol. Its close frame is queued; it is sent, and the connection is over. The
