@@ -29,7 +29,7 @@ pub(crate) struct Incoming {
     inbox: Inbox,
     assembler: Assembler,
     timing: Timing,
-    /// The socket's read timeout, as last set.
+    /// The socket's read timeout, as last set here; zero, which none can be, before that.
     wait: Option<Duration>,
     /// The first wait since the peer was last heard.
     quiet_since: Option<Instant>,
@@ -121,7 +121,7 @@ impl Incoming {
             inbox,
             assembler: Assembler::new(),
             timing,
-            wait: None,
+            wait: Some(Duration::ZERO),
             quiet_since: None,
             pinged: None,
             ping_waits: false,
@@ -359,4 +359,37 @@ fn asked(wire: &mut Wire, end: End) -> Status {
         End::Ended => {}
     }
     closed(wire)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Conn;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_read_without_end_forgets_the_timeout_of_the_handshake() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let handshake = Some(Duration::from_secs(10));
+        line.socket().set_read_timeout(handshake).unwrap();
+
+        let timing = Timing {
+            write_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            ping_interval: Duration::ZERO,
+            pong_timeout: Duration::ZERO,
+        };
+        let conn = Conn::new(Default::default());
+        let mut wire = Wire::new(Arc::clone(&line), conn, timing.write_timeout);
+        let mut incoming = Incoming::new(Inbox::new(), timing);
+        client.write_all(b"\x81\x80\x01\x02\x03\x04").unwrap();
+        let mut data = Data::new();
+        let read = incoming.read(&mut wire, &mut data, Ask::message(9), Duration::MAX);
+        assert!(read.unwrap());
+        assert_eq!(line.socket().read_timeout().unwrap(), None);
+    }
 }
