@@ -66,6 +66,25 @@ impl Default for Config {
     }
 }
 
+/// As good as no end, and still a time on the clock.
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+impl Config {
+    /// With durations that can be added to a point in time: whoever sets [`Duration::MAX`] means never.
+    pub(crate) fn within_a_year(mut self) -> Config {
+        for duration in [
+            &mut self.handshake_timeout,
+            &mut self.write_timeout,
+            &mut self.close_timeout,
+            &mut self.ping_interval,
+            &mut self.pong_timeout,
+        ] {
+            *duration = YEAR.min(*duration);
+        }
+        self
+    }
+}
+
 /// The limits and the cookie of a session table.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -59,7 +59,7 @@ impl Gateway {
         check(&config)?;
         bound_times(&mut config);
         listener.set_nonblocking(false)?;
-        let handle = GatewayHandle::new(listener.local_addr()?, config);
+        let handle = GatewayHandle::new(listener.local_addr()?, config.within_a_year());
         Ok(Gateway {
             listener,
             handle,

@@ -1,6 +1,6 @@
 //! The cheap clone of a gateway that others hold.
 
-use crate::config::Config;
+use crate::config::{Config, YEAR};
 use crate::link::lock;
 use crate::session::SessionTable;
 use crate::table::{Table, WebSocketInfo};
@@ -79,11 +79,9 @@ impl GatewayHandle {
     pub fn shutdown(&self, grace: Duration) {
         let mut stop = self.stop();
         let first = stop.deadline.is_none();
-        // A grace without end is as good as one of a year.
-        let year = Duration::from_secs(365 * 86_400);
         let deadline = *stop
             .deadline
-            .get_or_insert_with(|| Instant::now() + grace.min(year));
+            .get_or_insert_with(|| Instant::now() + grace.min(YEAR));
         drop(stop);
         if first {
             self.shared.stop_changed.notify_all();

@@ -184,3 +184,20 @@ fn a_client_that_answers_no_ping_is_given_up_whatever_is_written() {
     let _client = served.connect();
     assert_eq!(told(&heard), 7951);
 }
+
+#[test]
+fn a_duration_without_end_means_never() {
+    let config = config(|config| {
+        config.handshake_timeout = Duration::MAX;
+        config.write_timeout = Duration::MAX;
+        config.close_timeout = Duration::MAX;
+        config.ping_interval = Duration::MAX;
+        config.pong_timeout = Duration::MAX;
+        config.sessions.timeout = Duration::MAX;
+    });
+    let served = serve(config, || serve::echo);
+    let mut client = served.connect();
+    client.text("there");
+    client.expect_text("there");
+    client.end();
+}
