@@ -318,6 +318,8 @@ fn start_clock(handle: &GatewayHandle, turn_away: &Arc<TurnAway>) -> io::Result<
     let tick = (quick / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
     let mut swept = Instant::now();
     Clock::start("csp-clock", move |now| {
+        // A session's event may shut the gateway down, which ends with the end of this thread.
+        GatewayHandle::mark_serving();
         if now.saturating_duration_since(swept) >= tick {
             swept = now;
             handle.sessions().sweep();

@@ -35,7 +35,7 @@ struct Stop {
 }
 
 thread_local! {
-    /// This thread serves a connection, so a shutdown must not wait for it.
+    /// This thread serves a connection, or is the clock: a shutdown by it must not wait for itself.
     static SERVING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -74,8 +74,8 @@ impl GatewayHandle {
     /// [`Status::Shutdown`](crate::Status::Shutdown), each WebSocket is closed with 1001 when its handler
     /// returns, and connections that are left when `grace` is over are cut.
     ///
-    /// Returns when all is done, at the latest shortly after `grace`; at once when called from a handler,
-    /// which is itself among those to finish. A second call only waits.
+    /// Returns when all is done, at the latest shortly after `grace`; at once when called from a handler or a
+    /// session's event, which are themselves among what has to finish. A second call only waits.
     pub fn shutdown(&self, grace: Duration) {
         let mut stop = self.stop();
         let first = stop.deadline.is_none();
@@ -128,7 +128,7 @@ impl GatewayHandle {
         self.shared.stop_changed.notify_all();
     }
 
-    /// Marks the present thread as one that serves a connection.
+    /// Marks the present thread as one whose end a shutdown waits for.
     pub(crate) fn mark_serving() {
         SERVING.set(true);
     }

@@ -4,7 +4,9 @@ mod client;
 mod serve;
 
 use client::{PING, TEXT};
-use csp_websocket::{CloseCode, Config, Data, READ_TIMEOUT, Status, WebSocket};
+use csp_websocket::{
+    CloseCode, Config, Data, READ_TIMEOUT, Session, SessionEvents, Status, WebSocket,
+};
 use serve::{config, serve, told};
 use std::io::Read;
 use std::sync::mpsc;
@@ -200,4 +202,23 @@ fn a_duration_without_end_means_never() {
     client.text("there");
     client.expect_text("there");
     client.end();
+}
+
+#[test]
+fn an_event_of_a_session_may_shut_the_gateway_down() {
+    struct Stops(csp_websocket::GatewayHandle);
+    impl SessionEvents for Stops {
+        fn on_end_session(&self, _: &Session) {
+            self.0.shutdown(Duration::from_secs(60));
+        }
+    }
+    let config = config(|config| config.sessions.timeout = Duration::from_millis(50));
+    let gateway = csp_websocket::Gateway::bind("127.0.0.1:0", config).unwrap();
+    let handle = gateway.handle();
+    handle.sessions().set_events(Stops(handle.clone()));
+    let _session = handle.sessions().create().unwrap();
+    let running = gateway.spawn();
+    let (tell, heard) = mpsc::channel();
+    thread::spawn(move || tell.send(running.join()));
+    assert_eq!(Status::code_of(&told(&heard)), Status::OK);
 }
