@@ -1,7 +1,7 @@
 //! A WebSocket as one byte stream: the payloads of its messages, end to end.
 
 use crate::proto::Data;
-use crate::status::Status;
+use crate::status::{Limit, Status};
 use crate::websocket::WebSocket;
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -14,7 +14,8 @@ use std::time::Duration;
 ///
 /// # Errors
 /// Reads: `TimedOut` when the time-out of [`WebSocket::raw`] ran out, with nothing lost; `InvalidData` if the
-/// client broke the protocol. Writes: `BrokenPipe` after the close. The [`Status`] is inside
+/// client broke the protocol or went past a limit. Writes: `BrokenPipe` after the close, `TimedOut` if the
+/// client did not take it in time, which ends the connection. The [`Status`] is inside
 /// ([`io::Error::get_ref`]).
 #[derive(Debug)]
 #[doc(alias = "NoDataFraming")]
@@ -85,9 +86,9 @@ impl Write for Raw<'_> {
 /// A status as an I/O error, with the status inside.
 pub(crate) fn error(status: Status) -> io::Error {
     let kind = match &status {
-        Status::Timeout | Status::Limit(_) => io::ErrorKind::TimedOut,
+        Status::Timeout | Status::Limit(Limit::WriteTimeout) => io::ErrorKind::TimedOut,
         Status::Closed(_) | Status::Shutdown => io::ErrorKind::BrokenPipe,
-        Status::Violation(_) => io::ErrorKind::InvalidData,
+        Status::Violation(_) | Status::Limit(_) => io::ErrorKind::InvalidData,
         Status::Misuse(_) => io::ErrorKind::InvalidInput,
         _ => io::ErrorKind::Other,
     };

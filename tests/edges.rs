@@ -5,10 +5,11 @@ mod serve;
 
 use client::{PING, TEXT};
 use csp_websocket::{
-    CloseCode, Config, Data, READ_TIMEOUT, Session, SessionEvents, Status, WebSocket,
+    CloseCode, Config, Data, Mode, PreServer, READ_TIMEOUT, Session, SessionEvents, Status,
+    WebSocket, WebSocketServer,
 };
-use serve::{config, serve, told};
-use std::io::Read;
+use serve::{SOON, config, serve, serve_routes, told};
+use std::io::{self, Read};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -221,4 +222,30 @@ fn an_event_of_a_session_may_shut_the_gateway_down() {
     let (tell, heard) = mpsc::channel();
     thread::spawn(move || tell.send(running.join()));
     assert_eq!(Status::code_of(&told(&heard)), Status::OK);
+}
+
+#[test]
+fn a_byte_stream_that_ran_into_a_limit_did_not_time_out() {
+    struct Stream(mpsc::Sender<io::ErrorKind>);
+    impl WebSocketServer for Stream {
+        fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+            pre.set_mode(Mode::Raw);
+            Ok(())
+        }
+        fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+            let mut raw = ws.raw(SOON)?;
+            let end = io::copy(&mut raw, &mut io::sink());
+            let _ = self.0.send(end.unwrap_err().kind());
+            Ok(())
+        }
+    }
+    let (tell, heard) = mpsc::channel();
+    let config = config(|config| config.max_fragments = 2);
+    let served = serve_routes(config, |gateway| {
+        gateway.route("/", move || Stream(tell.clone()))
+    });
+    let mut client = served.connect();
+    client.fragmented(TEXT, &[b"a", b"b", b"c"]);
+    client.expect_close(1008);
+    assert_eq!(told(&heard), io::ErrorKind::InvalidData);
 }
