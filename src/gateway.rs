@@ -55,9 +55,8 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Status::Io`]; [`Misuse::BadConfig`].
-    pub fn from_listener(listener: TcpListener, mut config: Config) -> Result<Gateway, Status> {
+    pub fn from_listener(listener: TcpListener, config: Config) -> Result<Gateway, Status> {
         check(&config)?;
-        bound_times(&mut config);
         listener.set_nonblocking(false)?;
         let handle = GatewayHandle::new(listener.local_addr()?, config.within_a_year());
         Ok(Gateway {
@@ -369,20 +368,6 @@ fn check(config: &Config) -> Result<(), Status> {
         Ok(())
     } else {
         Err(Misuse::BadConfig.into())
-    }
-}
-
-/// No wait of the gateway's own is longer than a year, so that no sum of times is out of range.
-fn bound_times(config: &mut Config) {
-    let year = Duration::from_secs(365 * 86_400);
-    for time in [
-        &mut config.handshake_timeout,
-        &mut config.write_timeout,
-        &mut config.close_timeout,
-        &mut config.ping_interval,
-        &mut config.pong_timeout,
-    ] {
-        *time = (*time).min(year);
     }
 }
 
