@@ -8,11 +8,11 @@ use client::{Client, Handshake};
 use csp_websocket::{
     CloseCode, Config, GatewayHandle, PreServer, Status, WebSocket, WebSocketServer,
 };
-use scene::quick;
+use scene::{quick, with_websocket_of};
 use serve::{SOON, Served, serve, serve_routes, told, until};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Notes each of its call-backs, and lets a function be its `on_pre_server` and its `server`.
 struct Recorder {
@@ -430,4 +430,24 @@ fn writes_before_a_return_arrive_though_the_client_keeps_sending() {
     }
     client.expect_close(1000);
     client.expect_eof();
+}
+
+#[test]
+fn a_client_that_is_gone_is_not_waited_for() {
+    let mut config = quick();
+    config.close_timeout = 6 * SOON;
+    with_websocket_of(
+        config,
+        |_| {},
+        |ws, client| {
+            client
+                .stream
+                .shutdown(std::net::Shutdown::Both)
+                .expect("a shutdown");
+            ws.handle().sessions().end(ws.session_id());
+            let started = Instant::now();
+            ws.end_server().expect("an end");
+            assert!(started.elapsed() < SOON);
+        },
+    );
 }

@@ -321,7 +321,8 @@ impl Incoming {
             }
             match wire.line().recv(self.inbox.space()) {
                 // A line that was asked to end has its reading half shut: what still comes can be read, but
-                // not waited for, and the end of the stream cannot be told.
+                // not waited for. Its end shows only where the peer was gone before our close frame came: a reset.
+                Ok(0) if wire.line().is_reset() => return,
                 Ok(0) if !self.failed && wire.line().asked().is_some_and(|end| end != End::Cut) => {
                     thread::sleep(nap);
                     nap = (nap * 2).min(Duration::from_millis(20));

@@ -87,6 +87,11 @@ impl Line {
         }
     }
 
+    /// True once the peer has reset the connection, which a `recv` does not tell after [`Line::ask`].
+    pub(crate) fn is_reset(&self) -> bool {
+        self.socket.peer_addr().is_err()
+    }
+
     /// Says to the peer that nothing more comes.
     pub(crate) fn half_close(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
