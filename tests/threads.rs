@@ -148,7 +148,7 @@ fn number(text: &str) -> (usize, usize) {
 
 #[test]
 fn a_writer_waits_for_the_end_of_an_open_message() {
-    for buffering in [false] {
+    for buffering in [false, true] {
         with_websocket(move |ws, client| {
             ws.set_write_buffering(buffering);
             ws.write_fragment(&Data::from("be"), false).expect("a part");
@@ -190,6 +190,35 @@ fn a_writer_does_not_wait_for_an_open_message_beyond_the_write_timeout() {
             client.expect_text("yes");
         },
     );
+}
+
+#[test]
+fn a_writer_that_waits_for_an_open_message_sees_the_close() {
+    let closes: [fn(&mut WebSocket, &mut Client); 3] = [
+        |ws, _| ws.end_server().expect("an end"),
+        |ws, client| {
+            client.close(1000, "");
+            ws.read(0, SOON).expect_err("closed");
+        },
+        |ws, client| {
+            client.half_close();
+            ws.read(0, SOON).expect_err("closed");
+        },
+    ];
+    for close in closes {
+        with_websocket(move |ws, client| {
+            ws.write_fragment(&Data::from("never ended"), false)
+                .expect("a part");
+            let writer = ws.writer().expect("a writer");
+            let started = Instant::now();
+            let waiting = thread::spawn(move || writer.write("never sent"));
+            thread::sleep(Duration::from_millis(30));
+            close(ws, client);
+            let wrote = waiting.join().expect("the thread");
+            assert_eq!(Status::code_of(&wrote), 7951);
+            assert!(started.elapsed() < quick().write_timeout / 2);
+        });
+    }
 }
 
 #[test]
