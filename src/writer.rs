@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// WebSocket.
 ///
 /// Messages of several writers never mix, and those of one keep their order. A write waits while another is
-/// under way. A writer may outlive its WebSocket: its writes then give [`Status::Closed`]. It keeps the
-/// socket's descriptor until it is dropped.
+/// under way. A writer may outlive its WebSocket: its writes then give [`Status::Closed`], and it keeps nothing
+/// of the connection open.
 ///
 /// As an [`io::Write`] each write is one message, as by [`Writer::write`].
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     fn send(&self, kind: Kind, bytes: &[u8]) -> Result<(), Status> {
-        if matches!(self.duplex.line().asked(), Some(End::Session | End::Cut)) {
+        if matches!(self.duplex.asked(), Some(End::Session | End::Cut)) {
             return Err(Status::Closed(None));
         }
         self.duplex.send(kind, Span::Whole, bytes, false)
@@ -89,7 +89,7 @@ impl Writer {
 
     /// True while it can be written to, as far as is known.
     pub fn is_open(&self) -> bool {
-        self.duplex.line().asked().is_none() && self.duplex.is_open()
+        self.duplex.asked().is_none() && self.duplex.is_open()
     }
 
     /// The ID of the WebSocket.

@@ -120,7 +120,7 @@ impl Dedicated {
         let (give, given) = bounded::<Incoming>(1);
         let (to, messages) = bounded(MESSAGES_AHEAD);
         let (stop, stopped) = bounded::<()>(0);
-        let mut wire = Wire::Duplex(self.wire.share());
+        let mut wire = self.wire.second();
         let read = move || {
             let mut incoming = given.recv().ok()?;
             loop {

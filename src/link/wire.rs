@@ -10,7 +10,7 @@ use super::line::{End, Line, SendFault};
 use super::lock;
 use crate::proto::{CloseCode, CloseFrame, Conn, Event, Inbox, Kind, Refused, Span, Violation};
 use crate::status::{Limit, Misuse, Status};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 /// A payload of this size and more is written from where it lies instead of being copied behind its header.
@@ -23,8 +23,8 @@ const BUFFERED: usize = 64 * 1_024;
 pub(crate) enum Wire {
     /// Only the thread that owns it.
     Solo(Box<Solo>),
-    /// Any thread.
-    Duplex(Arc<Duplex>),
+    /// Any thread. The line is held here, so that its descriptor is gone with the connection's own thread.
+    Duplex(Arc<Line>, Arc<Duplex>),
 }
 
 #[derive(Debug)]
@@ -37,7 +37,8 @@ pub(crate) struct Solo {
 /// The shared form: what a `Writer` holds.
 #[derive(Debug)]
 pub(crate) struct Duplex {
-    line: Arc<Line>,
+    /// Gone once the connection is.
+    line: Weak<Line>,
     conn: Mutex<Conn>,
     /// Held while writing; the bytes are the writer's scratch buffer.
     wire: Mutex<Vec<u8>>,
@@ -58,7 +59,7 @@ impl Wire {
     pub(crate) fn line(&self) -> &Arc<Line> {
         match self {
             Wire::Solo(solo) => &solo.line,
-            Wire::Duplex(duplex) => &duplex.line,
+            Wire::Duplex(line, _) => line,
         }
     }
 
@@ -67,24 +68,32 @@ impl Wire {
         if let Wire::Solo(solo) = self {
             // The Conn that stays behind for an instant is never used.
             let conn = std::mem::replace(&mut solo.conn, Conn::new(Default::default()));
-            *self = Wire::Duplex(Arc::new(Duplex {
-                line: Arc::clone(&solo.line),
+            let line = Arc::clone(&solo.line);
+            let duplex = Arc::new(Duplex {
+                line: Arc::downgrade(&line),
                 conn: Mutex::new(conn),
                 wire: Mutex::new(Vec::new()),
                 turn: Condvar::new(),
                 write_timeout: solo.write_timeout,
-            }));
+            });
+            *self = Wire::Duplex(line, duplex);
         }
         match self {
-            Wire::Duplex(duplex) => Arc::clone(duplex),
+            Wire::Duplex(_, duplex) => Arc::clone(duplex),
             Wire::Solo(_) => unreachable!("made shared above"),
         }
+    }
+
+    /// The same wire for another thread of the connection.
+    pub(crate) fn second(&mut self) -> Wire {
+        let duplex = self.share();
+        Wire::Duplex(Arc::clone(self.line()), duplex)
     }
 
     pub(crate) fn with<T>(&mut self, f: impl FnOnce(&mut Conn) -> T) -> T {
         match self {
             Wire::Solo(solo) => f(&mut solo.conn),
-            Wire::Duplex(duplex) => f(&mut lock(&duplex.conn)),
+            Wire::Duplex(_, duplex) => f(&mut lock(&duplex.conn)),
         }
     }
 
@@ -96,7 +105,7 @@ impl Wire {
     ) -> Result<Option<Event<'a>>, Violation> {
         match self {
             Wire::Solo(solo) => solo.conn.receive(inbox, want),
-            Wire::Duplex(duplex) => {
+            Wire::Duplex(_, duplex) => {
                 let received = lock(&duplex.conn).receive(inbox, want);
                 if matches!(received, Ok(Some(Event::Close)) | Err(_)) {
                     duplex.turn.notify_all();
@@ -109,7 +118,7 @@ impl Wire {
     /// The peer broke a rule of the owner's.
     pub(crate) fn fail(&mut self, violation: Violation) {
         self.with(|conn| conn.fail(violation));
-        if let Wire::Duplex(duplex) = self {
+        if let Wire::Duplex(_, duplex) = self {
             duplex.turn.notify_all();
         }
     }
@@ -117,7 +126,7 @@ impl Wire {
     /// The stream ended or failed.
     pub(crate) fn end_of_stream(&mut self) {
         self.with(Conn::end_of_stream);
-        if let Wire::Duplex(duplex) = self {
+        if let Wire::Duplex(_, duplex) = self {
             duplex.turn.notify_all();
         }
     }
@@ -131,10 +140,10 @@ impl Wire {
         buffered: bool,
     ) -> Result<(), Status> {
         let solo = match self {
-            Wire::Duplex(duplex) if buffered && payload.len() < COPY_BELOW => {
+            Wire::Duplex(_, duplex) if buffered && payload.len() < COPY_BELOW => {
                 return duplex.buffer(kind, span, payload);
             }
-            Wire::Duplex(duplex) => return duplex.send(kind, span, payload, true),
+            Wire::Duplex(_, duplex) => return duplex.send(kind, span, payload, true),
             Wire::Solo(solo) => solo,
         };
         if payload.len() >= COPY_BELOW {
@@ -160,7 +169,7 @@ impl Wire {
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
         // Closed already: what is still in the output must go out all the same.
         let _ = self.with(|conn| conn.close(code, reason));
-        if let Wire::Duplex(duplex) = self {
+        if let Wire::Duplex(_, duplex) = self {
             duplex.turn.notify_all();
         }
         self.flush()
@@ -171,7 +180,7 @@ impl Wire {
         match self {
             Wire::Solo(solo) if solo.conn.output().is_empty() => Ok(()),
             Wire::Solo(solo) => solo.write(b""),
-            Wire::Duplex(duplex) => duplex.flush(),
+            Wire::Duplex(_, duplex) => duplex.flush(),
         }
     }
 
@@ -179,7 +188,7 @@ impl Wire {
     pub(crate) fn flush_replies(&mut self) -> Result<(), Status> {
         match self {
             Wire::Solo(_) => self.flush(),
-            Wire::Duplex(duplex) => duplex.flush_if_free(),
+            Wire::Duplex(_, duplex) => duplex.flush_if_free(),
         }
     }
 
@@ -207,8 +216,11 @@ impl Solo {
 }
 
 impl Duplex {
-    pub(crate) fn line(&self) -> &Arc<Line> {
-        &self.line
+    /// Why somebody asked for the end, if anybody did.
+    pub(crate) fn asked(&self) -> Option<End> {
+        self.line
+            .upgrade()
+            .map_or(Some(End::Cut), |line| line.asked())
     }
 
     /// Sends a frame. Whoever does not own the message that is going out in fragments waits for its end.
@@ -300,7 +312,9 @@ impl Duplex {
         let _ = lock(&self.conn).close(code, reason);
         self.turn.notify_all();
         let flushed = self.flush();
-        self.line.ask(End::Ended);
+        if let Some(line) = self.line.upgrade() {
+            line.ask(End::Ended);
+        }
         match flushed {
             Err(Status::Closed(_)) | Ok(()) => Ok(()),
             Err(other) => Err(other),
@@ -341,13 +355,17 @@ impl Duplex {
 
     /// To be called with the wire locked.
     fn write(&self, output: &[u8], body: &[u8]) -> Result<(), Status> {
-        self.line
-            .send(output, body, self.write_timeout)
-            .map_err(|fault| {
-                lock(&self.conn).end_of_stream();
-                self.turn.notify_all();
-                lost(&self.line, fault)
-            })
+        let sent = match self.line.upgrade() {
+            Some(line) => line
+                .send(output, body, self.write_timeout)
+                .map_err(|fault| lost(&line, fault)),
+            None => Err(Status::Closed(None)),
+        };
+        if sent.is_err() {
+            lock(&self.conn).end_of_stream();
+            self.turn.notify_all();
+        }
+        sent
     }
 }
 
@@ -386,6 +404,22 @@ mod tests {
         let mut wire = Wire::new(Arc::clone(&line), conn, Duration::from_secs(10));
         let duplex = wire.share();
         (line, wire, duplex, client)
+    }
+
+    #[test]
+    fn a_writer_that_is_kept_keeps_no_descriptor() {
+        let (line, wire, duplex, mut client) = shared();
+        duplex.send(Kind::Text, Span::Whole, b"a", false).unwrap();
+        drop(wire);
+        assert_eq!(Arc::strong_count(&line), 1);
+        drop(line);
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"\x81\x01a");
+        assert_eq!(duplex.asked(), Some(End::Cut));
+        let sent = duplex.send(Kind::Text, Span::Whole, b"b", false);
+        assert_eq!(Status::code_of(&sent), 7951);
+        assert_eq!(Status::code_of(&duplex.end(CloseCode::NORMAL, "")), 1);
     }
 
     /// Replies are queued and flushed beside every other thing that takes the wire: none may stay behind.
