@@ -181,3 +181,31 @@ impl Drop for Dedicated {
         self.wire.line().cut();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
+
+    /// A client that went away while the server was busy answers the close frame with a reset. With the
+    /// reading half shut by a shutdown, no read tells of it.
+    #[test]
+    fn a_close_after_a_shutdown_does_not_wait_for_a_client_that_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let timing = Timing {
+            write_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(60),
+            ping_interval: Duration::ZERO,
+            pong_timeout: Duration::ZERO,
+        };
+        let mut link = Dedicated::new(Arc::clone(&line), b"", Limits::default(), timing);
+        drop(client);
+        line.ask(End::Shutdown);
+        let started = Instant::now();
+        link.close(CloseCode::GOING_AWAY, "").unwrap();
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+}
