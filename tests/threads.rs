@@ -363,6 +363,7 @@ fn a_receiver_that_is_dropped_ends_the_reading_only() {
 
 #[test]
 fn the_last_item_says_why_the_reading_ended() {
+    #[allow(clippy::type_complexity)] // a table
     let cases: [(&str, fn(&mut Client, &WebSocket), u16); 4] = [
         (
             "a violation",
