@@ -105,6 +105,7 @@ fn a_timeout_is_an_error_and_loses_nothing() {
 
 #[test]
 fn the_stream_ends_with_the_websocket() {
+    #[allow(clippy::type_complexity)] // a table
     let ends: [(&str, fn(&mut WebSocket, &mut Client)); 5] = [
         ("a close frame", |_, client| client.close(1000, "")),
         ("FIN", |_, client| client.half_close()),
