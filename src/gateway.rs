@@ -126,7 +126,9 @@ impl Gateway {
             reserve: Reserve::new(),
         };
         acceptor.handle.set_running(true);
+        acceptor.handle.set_accepting(true);
         acceptor.accept();
+        acceptor.handle.set_accepting(false);
         let handle = acceptor.stop();
         handle.set_running(false);
         Ok(())
@@ -303,7 +305,8 @@ impl Acceptor {
     }
 }
 
-/// The gateway's clock: sessions that expire, sends that are stuck, connections that were told no.
+/// The gateway's clock: sessions that expire, sends that are stuck, connections that were told no, an acceptor
+/// that did not hear of the end.
 fn start_clock(handle: &GatewayHandle, turn_away: &Arc<TurnAway>) -> io::Result<Clock> {
     let (handle, turn_away) = (handle.clone(), Arc::clone(turn_away));
     let config = handle.config();
@@ -321,6 +324,7 @@ fn start_clock(handle: &GatewayHandle, turn_away: &Arc<TurnAway>) -> io::Result<
         GatewayHandle::mark_serving();
         if now.saturating_duration_since(swept) >= tick {
             swept = now;
+            handle.wake_late_acceptor();
             handle.sessions().sweep();
             if keepalive {
                 handle.table().cut_stuck(now, stuck);

@@ -30,6 +30,8 @@ struct Shared {
 struct Stop {
     /// `run` is under way.
     running: bool,
+    /// It still takes connections.
+    accepting: bool,
     /// Set once, by the first shutdown.
     deadline: Option<Instant>,
 }
@@ -128,6 +130,20 @@ impl GatewayHandle {
         self.shared.stop_changed.notify_all();
     }
 
+    pub(crate) fn set_accepting(&self, accepting: bool) {
+        self.stop().accepting = accepting;
+    }
+
+    /// Wakes an acceptor that has slept on: there may have been no descriptor to wake it with.
+    pub(crate) fn wake_late_acceptor(&self) {
+        let stop = self.stop();
+        let late = stop.accepting && stop.deadline.is_some();
+        drop(stop);
+        if late {
+            self.wake_acceptor();
+        }
+    }
+
     /// Marks the present thread as one whose end a shutdown waits for.
     pub(crate) fn mark_serving() {
         SERVING.set(true);
@@ -143,9 +159,7 @@ impl GatewayHandle {
             });
         }
         if let Err(error) = TcpStream::connect_timeout(&addr, Duration::from_secs(1)) {
-            log::warn!(
-                "the acceptor could not be woken ({error}); it stops with the next connection"
-            );
+            log::warn!("the acceptor could not be woken ({error}); trying again");
         }
     }
 

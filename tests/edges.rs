@@ -5,11 +5,13 @@ mod serve;
 
 use client::{PING, TEXT};
 use csp_websocket::{
-    CloseCode, Config, Data, Mode, PreServer, READ_TIMEOUT, Session, SessionEvents, Status,
-    WebSocket, WebSocketServer,
+    CloseCode, Config, Data, Gateway, Mode, PreServer, READ_TIMEOUT, Session, SessionEvents,
+    Status, WebSocket, WebSocketServer,
 };
 use serve::{SOON, config, serve, serve_routes, told};
+use std::fs::File;
 use std::io::{self, Read};
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -214,7 +216,7 @@ fn an_event_of_a_session_may_shut_the_gateway_down() {
         }
     }
     let config = config(|config| config.sessions.timeout = Duration::from_millis(50));
-    let gateway = csp_websocket::Gateway::bind("127.0.0.1:0", config).unwrap();
+    let gateway = Gateway::bind("127.0.0.1:0", config).unwrap();
     let handle = gateway.handle();
     handle.sessions().set_events(Stops(handle.clone()));
     let _session = handle.sessions().create().unwrap();
@@ -248,4 +250,33 @@ fn a_byte_stream_that_ran_into_a_limit_did_not_time_out() {
     client.fragmented(TEXT, &[b"a", b"b", b"c"]);
     client.expect_close(1008);
     assert_eq!(told(&heard), io::ErrorKind::InvalidData);
+}
+
+/// Runs itself again in a process with few descriptors, and takes them all.
+#[cfg(unix)]
+#[test]
+fn a_gateway_that_was_stopped_without_a_descriptor_left_ends_when_there_is_one() {
+    if std::env::var_os("CSP_FEW_DESCRIPTORS").is_none() {
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        let again = Command::new("sh")
+            .args([
+                "-c",
+                r#"ulimit -n 64 && exec "$0" --exact "$1" --nocapture"#,
+            ])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env("CSP_FEW_DESCRIPTORS", "1")
+            .status();
+        assert!(again.unwrap().success());
+        return;
+    }
+    let gateway = Gateway::bind("127.0.0.1:0", Config::default()).unwrap();
+    let running = gateway.spawn();
+    thread::sleep(Duration::from_millis(100)); // so that it waits in accept
+    let taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    running.handle().shutdown(Duration::ZERO);
+    drop(taken);
+    let (tell, heard) = mpsc::channel();
+    thread::spawn(move || tell.send(running.join()));
+    assert_eq!(Status::code_of(&told(&heard)), Status::OK);
 }
