@@ -17,10 +17,10 @@ pub use table::SessionTable;
 
 use crate::config::SessionConfig;
 use crate::id::{SessionId, WebSocketId};
-use crate::link::{End, Line};
+use crate::link::{End, Line, lock};
 use crate::status::{Limit, Misuse, Status};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
@@ -283,12 +283,6 @@ impl Drop for Attached {
         state.restart_clock(Instant::now());
         state.ended |= self.session.shared.transient;
     }
-}
-
-/// Locks, also after a panic of another holder: no code of the application runs under these locks, and each change
-/// under them is complete by itself.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
