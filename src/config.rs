@@ -22,9 +22,10 @@ pub struct Config {
     pub stack_size: usize,
     /// From the accepted connection to the whole request head. Default 10 s.
     pub handshake_timeout: Duration,
-    /// How long a write may wait for the client to take up to 256 KiB of it. Default 10 s.
+    /// How long a write may wait for the client to take up to 256 KiB of it; zero is without end. Default
+    /// 10 s.
     pub write_timeout: Duration,
-    /// How long to wait for the client's half of the close. Default 5 s.
+    /// How long to wait for the client's half of the close; zero does not wait. Default 5 s.
     pub close_timeout: Duration,
     /// Silence after which the gateway sends a ping; zero sends none. Default 20 s.
     pub ping_interval: Duration,

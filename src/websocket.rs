@@ -88,7 +88,9 @@ impl WebSocket {
     ///   on every read says so at once.
     /// - [`Status::Shutdown`]: the gateway asks the server to finish.
     /// - [`Status::Violation`], [`Status::Limit`]: the client broke the protocol or went past a limit; it has
-    ///   been told so, and the next read gives *Closed*.
+    ///   been told so, and the next read gives *Closed*. [`Limit::WriteTimeout`](crate::Limit::WriteTimeout): it
+    ///   did not take what waited to be written.
+    /// - [`Status::Io`]: the system does not take the timeout.
     /// - [`Status::Misuse`]: raw mode, or [`WebSocket::messages`] has the reading.
     #[doc(alias = "Read")]
     pub fn read(&mut self, len: usize, timeout: Duration) -> Result<Chunk, Status> {
@@ -204,7 +206,8 @@ impl WebSocket {
 
     /// With `on`, what is written gathers until a read would wait, [`WebSocket::flush`] is called, 64 KiB are
     /// there, or the server returns: answers to many small messages go out in one piece. Off at first, and
-    /// switching it off writes what has gathered.
+    /// switching it off writes what has gathered. While [`WebSocket::messages`] has the reading, that one waits
+    /// already: call [`WebSocket::flush`].
     ///
     /// Errors of a delayed write show at the next call.
     pub fn set_write_buffering(&mut self, on: bool) {
@@ -262,7 +265,7 @@ impl WebSocket {
     /// ([`Config::ping_interval`](crate::Config::ping_interval)).
     ///
     /// # Errors
-    /// [`Misuse::PingTooLong`], [`Status::Closed`].
+    /// [`Misuse::PingTooLong`], [`Status::Closed`], [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {
         self.link.ping(payload)
     }
@@ -281,7 +284,8 @@ impl WebSocket {
     /// As [`WebSocket::end_server`], with a code and a reason; the reason is cut to 123 bytes.
     ///
     /// # Errors
-    /// [`Misuse::BadCloseCode`] for a code that may not appear on the wire.
+    /// As [`WebSocket::end_server`]; [`Misuse::BadCloseCode`] for a code that may not appear on the wire, and
+    /// nothing is ended then.
     pub fn end_server_with(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
         let ended = self.link.close(code, reason);
         if let Some(frame) = self.link.close_frame() {

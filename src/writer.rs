@@ -64,7 +64,8 @@ impl Writer {
     /// Sends a ping with up to 125 bytes.
     ///
     /// # Errors
-    /// [`Misuse::PingTooLong`](crate::Misuse::PingTooLong), [`Status::Closed`].
+    /// [`Misuse::PingTooLong`](crate::Misuse::PingTooLong), [`Status::Closed`],
+    /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
     pub fn ping(&self, payload: &[u8]) -> Result<(), Status> {
         self.duplex.ping(payload)
     }
@@ -82,7 +83,8 @@ impl Writer {
     /// As [`Writer::end_server`], with a code and a reason; the reason is cut to 123 bytes.
     ///
     /// # Errors
-    /// [`Misuse::BadCloseCode`](crate::Misuse::BadCloseCode) for a code that may not appear on the wire.
+    /// As [`Writer::end_server`]; [`Misuse::BadCloseCode`](crate::Misuse::BadCloseCode) for a code that may not
+    /// appear on the wire.
     pub fn end_server_with(&self, code: CloseCode, reason: &str) -> Result<(), Status> {
         self.duplex.end(code, reason)
     }
