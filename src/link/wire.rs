@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// A payload of this size and more is written from where it lies instead of being copied behind its header.
 const COPY_BELOW: usize = 16 * 1_024;
+/// The same while write buffering is on: a copy of this size still costs less than a system call of its own.
+const COPY_BELOW_BUFFERED: usize = 32 * 1_024;
 /// Output that write buffering gathers before it is written anyway.
 const BUFFERED: usize = 64 * 1_024;
 
@@ -139,14 +141,19 @@ impl Wire {
         payload: &[u8],
         buffered: bool,
     ) -> Result<(), Status> {
+        let copy_below = if buffered {
+            COPY_BELOW_BUFFERED
+        } else {
+            COPY_BELOW
+        };
         let solo = match self {
-            Wire::Duplex(_, duplex) if buffered && payload.len() < COPY_BELOW => {
+            Wire::Duplex(_, duplex) if buffered && payload.len() < copy_below => {
                 return duplex.buffer(kind, span, payload);
             }
             Wire::Duplex(_, duplex) => return duplex.send(kind, span, payload, true),
             Wire::Solo(solo) => solo,
         };
-        if payload.len() >= COPY_BELOW {
+        if payload.len() >= copy_below {
             solo.conn
                 .send_header(kind, span, payload.len() as u64)
                 .map_err(refused)?;
