@@ -1,0 +1,50 @@
+//! Resident memory and threads of idle dedicated connections: `cargo bench --bench idle`.
+//!
+//! All connections open, then small messages, then large ones, then silence for longer than the ping interval: that
+//! is when buffers are given back. `echo` keeps its own buffer for the next message, `echo-by-read` has none; `raw`
+//! is a plain TCP echo with the same stack size.
+
+mod rig;
+
+use rig::procfs::{open_files, status};
+use rig::{Load, Role, Server};
+use std::thread;
+use std::time::Duration;
+
+const CONNECTIONS: usize = 1_000;
+const PING: Duration = Duration::from_secs(3);
+/// Long enough for every connection to have been silent for the ping interval, and to have pinged.
+const SILENCE: Duration = Duration::from_secs(5);
+const LARGE: usize = 64 * 1_024;
+
+fn main() {
+    rig::serve_if_asked();
+    // Either process has a few files besides its sockets.
+    let connections = CONNECTIONS.min(open_files().saturating_sub(50));
+    println!("{connections} connections; resident KiB for each\n");
+    println!("| server | opened | after 16 B | after 64 KiB | then silent | threads |");
+    println!("|---|---|---|---|---|---|");
+    for (name, role) in [
+        ("raw", Role::Raw),
+        ("echo", Role::Echo),
+        ("echo-by-read", Role::EchoByRead),
+    ] {
+        let server = Server::start_with(role, &[], PING);
+        let pid = server.pid();
+        let before = status(pid, "VmRSS");
+        let each = || (status(pid, "VmRSS") - before) as f64 / connections as f64;
+        let mut load = Load::open(&server, connections, 16, 1);
+        let opened = each();
+        load.run_turns(2);
+        let small = each();
+        load.set_message(role, LARGE);
+        load.run_turns(1);
+        let large = each();
+        thread::sleep(SILENCE);
+        println!(
+            "| {name} | {opened:.1} | {small:.1} | {large:.1} | {:.1} | {} |",
+            each(),
+            status(pid, "Threads")
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! What Linux tells about a process.
+
+use std::fs;
+use std::time::Duration;
+
+/// Processor time that the threads of a process have used. Those that have ended are not in it: read it twice while
+/// the same threads live.
+pub fn cpu_time(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the server's threads");
+    let nanos = tasks.flatten().map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split(' ')
+            .next()
+            .and_then(|ns| ns.parse::<u64>().ok())
+            .unwrap_or(0)
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// A number in `/proc/PID/status`: `VmRSS` in KiB, `Threads`.
+pub fn status(pid: u32, field: &str) -> u64 {
+    line(&format!("/proc/{pid}/status"), field)
+        .and_then(|value| value.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no {field} of process {pid}"))
+}
+
+/// How many files this process may have open.
+pub fn open_files() -> usize {
+    line("/proc/self/limits", "Max open files")
+        .and_then(|value| value.split_whitespace().next()?.parse().ok())
+        .unwrap_or(1_024)
+}
+
+/// The last of the processors that this process may run on.
+pub fn last_allowed_processor() -> Option<String> {
+    let list = line("/proc/self/status", "Cpus_allowed_list")?;
+    let last = list.trim().rsplit([',', '-']).next()?;
+    Some(last.to_owned())
+}
+
+/// What follows `name` in a file of one field per line.
+fn line(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(rest.trim_start_matches(':').trim().to_owned())
+}
