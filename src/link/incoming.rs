@@ -159,7 +159,7 @@ impl Incoming {
                 }
                 Some(Event::Ping) => {
                     if wire.with(|conn| conn.output().len()) >= REPLIES {
-                        wire.flush_replies()?;
+                        wire.flush_replies(!timeout.is_zero())?;
                     }
                 }
                 Some(Event::Pong) => {}
@@ -187,7 +187,8 @@ impl Incoming {
         if !wire.with(|conn| conn.is_open()) {
             return Err(closed(wire));
         }
-        wire.flush_replies()?;
+        let may_wait = !patience.timeout.is_zero();
+        wire.flush_replies(may_wait)?;
         loop {
             if let Some(end) = wire.line().asked() {
                 return Err(asked(wire, end));
@@ -222,7 +223,7 @@ impl Incoming {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if is_timeout(&e) => {
                     let now = Instant::now();
-                    self.keepalive(wire, now)?;
+                    self.keepalive(wire, now, may_wait)?;
                     if patience.left(now) == Some(Duration::ZERO) {
                         return Err(Status::Timeout);
                     }
@@ -261,7 +262,7 @@ impl Incoming {
     }
 
     /// Nothing came for a while: a ping, or the end if the last one was not answered.
-    fn keepalive(&mut self, wire: &mut Wire, now: Instant) -> Result<(), Status> {
+    fn keepalive(&mut self, wire: &mut Wire, now: Instant, may_wait: bool) -> Result<(), Status> {
         if self.until_keepalive(now) != Some(Duration::ZERO) {
             return Ok(());
         }
@@ -281,10 +282,10 @@ impl Incoming {
                 conn.ping(b"")
             });
         }
-        wire.flush_replies()?;
+        wire.flush_replies(may_wait)?;
         // A long message may take a slow peer longer than a ping: as long as it takes it, the write timeout
         // and the clock watch over it.
-        self.ping_waits = wire.with(|conn| !conn.output().is_empty());
+        self.ping_waits = wire.waits_for_writer();
         Ok(())
     }
 

@@ -115,6 +115,22 @@ impl Line {
         received
     }
 
+    /// Writes as much as goes without waiting: [`SendFault::TimedOut`] if that is nothing. For a connection of
+    /// one thread.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> Result<usize, SendFault> {
+        let lost = |_| SendFault::Lost;
+        self.socket.set_nonblocking(true).map_err(lost)?;
+        let sent = (&self.socket).write(bytes);
+        self.socket.set_nonblocking(false).map_err(lost)?;
+        match sent {
+            Ok(0) => Err(SendFault::Lost),
+            Ok(n) => Ok(n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(e) if is_timeout(&e) => Err(SendFault::TimedOut),
+            Err(_) => Err(SendFault::Lost),
+        }
+    }
+
     /// Writes `head`, then `body`, all of it. One thread at a time.
     pub(crate) fn send(
         &self,

@@ -191,11 +191,21 @@ impl Wire {
         }
     }
 
-    /// Writes the output that the reading side has queued, unless another thread is writing: it will.
-    pub(crate) fn flush_replies(&mut self) -> Result<(), Status> {
+    /// Writes the output that the reading side has queued, unless another thread is writing: it will. A read
+    /// that must not wait leaves what the peer does not take to a later call.
+    pub(crate) fn flush_replies(&mut self, wait: bool) -> Result<(), Status> {
         match self {
+            Wire::Solo(solo) if !wait => solo.write_now(),
             Wire::Solo(_) => self.flush(),
             Wire::Duplex(_, duplex) => duplex.flush_if_free(),
+        }
+    }
+
+    /// True if there is output that another thread, which writes just now, will write.
+    pub(crate) fn waits_for_writer(&self) -> bool {
+        match self {
+            Wire::Solo(_) => false,
+            Wire::Duplex(_, duplex) => !lock(&duplex.conn).output().is_empty(),
         }
     }
 
@@ -205,6 +215,21 @@ impl Wire {
 }
 
 impl Solo {
+    /// Writes what of the output goes without waiting.
+    fn write_now(&mut self) -> Result<(), Status> {
+        while !self.conn.output().is_empty() {
+            match self.line.send_now(self.conn.output()) {
+                Ok(n) => self.conn.written(n),
+                Err(SendFault::TimedOut) => break,
+                Err(fault) => {
+                    self.conn.end_of_stream();
+                    return Err(lost(&self.line, fault));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the output, then `body`.
     fn write(&mut self, body: &[u8]) -> Result<(), Status> {
         // Pongs that had to wait may come after it.
@@ -440,7 +465,7 @@ mod tests {
                 let other = scope.spawn(|| duplex.send(Kind::Text, Span::Whole, b"tween", false));
                 for _ in 0..20 {
                     wire.with(|conn| conn.ping(b"")).unwrap();
-                    wire.flush_replies().unwrap();
+                    wire.flush_replies(true).unwrap();
                 }
                 // Nobody writes any more: the other thread waits, or comes and finds nothing to do.
                 let deadline = Instant::now() + Duration::from_millis(500);
