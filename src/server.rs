@@ -176,14 +176,6 @@ impl PreServer<'_> {
     /// The status to return for an answer with this HTTP status, 400 to 599 (403 stands in for others), and
     /// this text, which the client sees.
     pub fn refuse(&self, http_status: u16, reason: &str) -> Status {
-        let http_status = if (400..600).contains(&http_status) {
-            http_status
-        } else {
-            403
-        };
-        Status::Refused(Refusal {
-            http_status,
-            reason: reason.to_owned(),
-        })
+        Refusal::new(http_status, reason).into()
     }
 }

@@ -38,7 +38,7 @@ pub enum Status {
     Misuse(Misuse),
     /// 3xx: a limit was hit.
     Limit(Limit),
-    /// 450: the handshake is refused; made by [`PreServer::refuse`](crate::PreServer::refuse).
+    /// 450: the handshake is refused; made by [`PreServer::refuse`](crate::PreServer::refuse) and [`Refusal::new`].
     Refused(Refusal),
     /// 4xx: the peer broke the protocol; the connection is closed with the code that belongs to the fault.
     Violation(Violation),
@@ -56,6 +56,21 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// A refusal with this HTTP status, 400 to 599 (403 stands in for others), and this text, which the client
+    /// sees. For [`SessionEvents::on_start_session`](crate::SessionEvents::on_start_session);
+    /// [`PreServer::refuse`](crate::PreServer::refuse) makes the same.
+    pub fn new(http_status: u16, reason: &str) -> Refusal {
+        let http_status = if (400..600).contains(&http_status) {
+            http_status
+        } else {
+            403
+        };
+        Refusal {
+            http_status,
+            reason: reason.to_owned(),
+        }
+    }
+
     /// The HTTP status, 400 to 599.
     pub fn http_status(&self) -> u16 {
         self.http_status
@@ -232,6 +247,12 @@ impl std::error::Error for Status {
 impl From<io::Error> for Status {
     fn from(error: io::Error) -> Status {
         error.downcast().unwrap_or_else(Status::Io)
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        Status::Refused(refusal)
     }
 }
 
