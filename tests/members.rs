@@ -403,6 +403,14 @@ fn end_server_with_takes_the_codes_that_may_be_sent() {
             assert_eq!(client.expect_close(code), "why");
         });
     }
+    with_websocket(|ws, client| {
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
+            let ended = ws.end_server_with(CloseCode::new(code), "");
+            assert_eq!(Status::code_of(&ended), 209, "{code}");
+        }
+        ws.write("still open").expect("nothing was closed");
+        client.expect_text("still open");
+    });
 }
 
 #[test]
