@@ -45,6 +45,13 @@ impl Served {
     pub fn connect(&self) -> Client {
         client::connect(self.addr(), "/")
     }
+
+    /// Waits until no WebSocket is left.
+    pub fn until_empty(&self) {
+        until("no WebSocket is left", || {
+            self.handle().websockets().is_empty()
+        });
+    }
 }
 
 impl Drop for Served {
