@@ -304,6 +304,7 @@ impl Incoming {
         if wire.with(|conn| conn.is_over()) && !self.failed {
             return;
         }
+        let blind = !wire.line().part();
         let deadline = Instant::now() + self.timing.close_timeout;
         let mut budget = DRAIN;
         let mut nap = Duration::from_millis(1);
@@ -321,10 +322,10 @@ impl Incoming {
                 return;
             }
             match wire.line().recv(self.inbox.space()) {
-                // A line that was asked to end has its reading half shut: what still comes can be read, but
+                // A line that was asked to end before has its reading half shut: what still comes can be read, but
                 // not waited for. Its end shows only where the peer was gone before our close frame came: a reset.
                 Ok(0) if wire.line().is_reset() => return,
-                Ok(0) if !self.failed && wire.line().asked().is_some_and(|end| end != End::Cut) => {
+                Ok(0) if blind && !self.failed && wire.line().asked() != Some(End::Cut) => {
                     thread::sleep(nap);
                     nap = (nap * 2).min(Duration::from_millis(20));
                 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum End {
-    /// `end_server` on a [`Writer`](crate::Writer).
+    /// `end_server` on a [`Writer`](crate::Writer), or a close of its own that is under way ([`Line::part`]).
     Ended = 1,
     /// The session ended or expired (1008).
     Session = 2,
@@ -68,6 +68,15 @@ impl Line {
         if first.is_ok() {
             let _ = self.socket.shutdown(Shutdown::Read);
         }
+    }
+
+    /// From now on the connection ends by itself and nobody shuts its reading half, so that it sees the peer
+    /// leave. False if somebody has.
+    pub(crate) fn part(&self) -> bool {
+        let first =
+            self.asked
+                .compare_exchange(0, End::Ended as u8, Ordering::SeqCst, Ordering::SeqCst);
+        first.is_ok()
     }
 
     /// Ends the connection where it stands: whoever reads or writes returns at once.
@@ -246,6 +255,24 @@ mod tests {
             .unwrap();
         line.cut();
         assert_eq!(line.asked(), Some(End::Cut));
+    }
+
+    #[test]
+    fn a_line_that_parts_still_sees_the_peer_leave() {
+        let (line, client) = pair();
+        assert!(line.part());
+        line.ask(End::Shutdown);
+        let wait = Some(Duration::from_millis(20));
+        line.socket().set_read_timeout(wait).unwrap();
+        assert!(is_timeout(&line.recv(&mut [0; 8]).unwrap_err()));
+        line.socket().set_read_timeout(None).unwrap();
+        drop(client);
+        assert_eq!(line.recv(&mut [0; 8]).unwrap(), 0);
+
+        let (line, _client) = pair();
+        line.ask(End::Shutdown);
+        assert!(!line.part());
+        assert_eq!(line.asked(), Some(End::Shutdown));
     }
 
     #[test]
