@@ -237,7 +237,9 @@ impl Acceptor {
                         log::error!("no connection can be accepted ({error}); trying again");
                         complained = Some(Instant::now());
                     }
-                    self.reserve.refuse_one(&self.listener);
+                    if is_out_of_descriptors(&error) {
+                        self.reserve.refuse_one(&self.listener);
+                    }
                     self.handle.rest(delay);
                     delay = (delay * 2).min(BACK_OFF.1);
                 }
@@ -381,6 +383,14 @@ fn is_path(path: &str) -> bool {
         && path
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+}
+
+/// EMFILE and ENFILE, which have these numbers on every Unix, or what Windows says instead.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let numbers: &[i32] = if cfg!(windows) { &[10_024] } else { &[23, 24] };
+    error
+        .raw_os_error()
+        .is_some_and(|number| numbers.contains(&number))
 }
 
 /// True for an error that says nothing of the next accept.

@@ -134,7 +134,8 @@ impl Table {
         for entry in lock(&self.entries).by_number.values_mut() {
             if entry.watch.stuck_for(&entry.line, now) >= limit {
                 log::info!(
-                    "a client takes nothing and answers nothing: the connection is given up"
+                    "{}: takes nothing and answers nothing, given up",
+                    entry.line.peer()
                 );
                 entry.line.cut();
             }

@@ -80,7 +80,9 @@ impl WebSocket {
     ///
     /// Returns when that much is there or the message ends, whichever is first: a longer message comes in
     /// several reads, and only its last has `at_end`. A character is never split. What is left of a message
-    /// is returned at once. `timeout` bounds the whole call; zero polls and never waits.
+    /// is returned at once. `timeout` bounds the whole call; zero polls and never waits. (What waits to be
+    /// written goes out first; a client that does not take it can hold a read up to the write timeout, but not
+    /// a poll.)
     ///
     /// # Errors
     /// - [`Status::Timeout`]: not all of it came in time. Nothing is lost: the next read goes on.
@@ -100,7 +102,7 @@ impl WebSocket {
     }
 
     /// As [`WebSocket::read`], into a buffer whose memory is used again; true at the end of the message.
-    /// After an error `buf` is empty.
+    /// After an error `buf` is empty, but for [`Status::Misuse`].
     ///
     /// # Errors
     /// As [`WebSocket::read`].

@@ -266,6 +266,7 @@ fn a_byte_stream_that_ran_into_a_limit_did_not_time_out() {
     impl WebSocketServer for Stream {
         fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
             pre.set_mode(Mode::Raw);
+            pre.set_max_message(2);
             Ok(())
         }
         fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
@@ -276,13 +277,12 @@ fn a_byte_stream_that_ran_into_a_limit_did_not_time_out() {
         }
     }
     let (tell, heard) = mpsc::channel();
-    let config = config(|config| config.max_fragments = 2);
-    let served = serve_routes(config, |gateway| {
+    let served = serve_routes(Config::default(), |gateway| {
         gateway.route("/", move || Stream(tell.clone()))
     });
     let mut client = served.connect();
     client.fragmented(TEXT, &[b"a", b"b", b"c"]);
-    client.expect_close(1008);
+    client.expect_close(1009);
     assert_eq!(told(&heard), io::ErrorKind::InvalidData);
 }
 

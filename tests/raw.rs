@@ -36,6 +36,19 @@ fn the_payloads_of_all_messages_are_one_stream() {
 }
 
 #[test]
+fn a_stream_may_come_in_any_number_of_fragments() {
+    with_raw(|ws, client| {
+        client.fragmented(BINARY, &[&b"x"[..]; 3_000]);
+        let mut all = [0; 3_000];
+        ws.raw(SOON)
+            .expect("raw")
+            .read_exact(&mut all)
+            .expect("3,000 bytes");
+        assert_eq!(all, [b'x'; 3_000]);
+    });
+}
+
+#[test]
 fn a_buffer_may_be_smaller_than_a_character_and_is_not_waited_to_be_full() {
     with_raw(|ws, client| {
         for size in 1..6 {

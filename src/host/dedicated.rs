@@ -1,10 +1,10 @@
 //! The life of a WebSocket on its own thread: `server`, the close, `on_post_server`, the session's end.
 
 use super::open::Opened;
-use super::{Panicked, guarded};
+use super::{Panicked, guarded, shown};
 use crate::link::End;
 use crate::proto::CloseCode;
-use crate::status::Status;
+use crate::status::{Limit, Status};
 
 pub(super) fn run(opened: Opened) {
     let Opened {
@@ -16,7 +16,7 @@ pub(super) fn run(opened: Opened) {
         "[{}] {} {:?}",
         ws.card().id.prefix(),
         ws.card().peer,
-        ws.card().request.path()
+        shown(ws.card().request.path())
     );
     log::info!("{who}: open");
 
@@ -25,7 +25,7 @@ pub(super) fn run(opened: Opened) {
         Ok(Ok(())) => false,
         Ok(Err(status)) if status.is_closed() => false,
         // The client's fault, and answered with its own code already: no news for whoever keeps this server.
-        Ok(Err(status @ (Status::Violation(_) | Status::Limit(_)))) => {
+        Ok(Err(status)) if is_clients_fault(status) => {
             log::info!("{who}: server returned {status}");
             true
         }
@@ -71,4 +71,13 @@ pub(super) fn run(opened: Opened) {
     if let Err(Panicked(text)) = guarded(|| drop(server)) {
         log::error!("{who}: dropping the server panicked: {text:?}");
     }
+}
+
+fn is_clients_fault(status: &Status) -> bool {
+    use Limit::{EmptyFragments, Fragments, MessageLength, WriteTimeout};
+    matches!(
+        status,
+        Status::Violation(_)
+            | Status::Limit(MessageLength | Fragments | EmptyFragments | WriteTimeout)
+    )
 }

@@ -72,3 +72,8 @@ fn text_of(payload: Box<dyn Any + Send>) -> String {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     text
 }
+
+/// A path as a log line shows it: it is the client's text, and can be long.
+fn shown(path: &str) -> &str {
+    path.get(..128).unwrap_or(path)
+}

@@ -1,12 +1,12 @@
 //! From an accepted connection to a WebSocket: request head, route, session, `on_pre_server`, the 101.
 
-use super::{Host, Page, Panicked, guarded};
+use super::{Host, Page, Panicked, guarded, shown};
 use crate::id::WebSocketId;
 use crate::link::{Dedicated, Line, Timing, is_timeout};
 use crate::proto::{Head, Limits, Rejection, Request, answer, host_is_local, is_upgrade, upgrade};
 use crate::server::{Choice, PreServer, WebSocketServer};
 use crate::session::{Attached, Session};
-use crate::status::{Limit, Status};
+use crate::status::{Limit, Misuse, Status};
 use crate::table::{Card, Mode, Place};
 use crate::websocket::WebSocket;
 use std::io;
@@ -56,7 +56,7 @@ pub(super) fn open(
         }
     };
     if let Some(page) = page(host, &request) {
-        log::debug!("{peer} {:?}: page", request.path());
+        log::debug!("{peer} {:?}: page", shown(request.path()));
         part_with(
             host,
             line,
@@ -139,6 +139,9 @@ impl Handshake<'_> {
         }
         let new = host.routes.get(request.path()).ok_or(Rejection::NotFound)?;
         let upgrade = upgrade(request)?;
+        if self.line.asked().is_some() {
+            return Err(Rejection::Stopping.into());
+        }
         host.handle
             .config()
             .origins
@@ -154,18 +157,19 @@ impl Handshake<'_> {
                 let cookie = host.handle.sessions().set_cookie(&session);
                 choice.headers.push(("Set-Cookie".to_owned(), cookie));
             }
-            if self.line.asked().is_some() {
-                return Err(Rejection::Stopping.into());
-            }
             let answer =
                 answer::switching(&upgrade, choice.subprotocol.as_deref(), &choice.headers);
-            let sent = self
-                .line
-                .send(&answer, b"", host.handle.config().write_timeout);
-            sent.map_err(|_| No::Gone("the connection was lost"))?;
+            let ws = self.websocket(id, &session, &choice, rest);
+            // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
+            // is a WebSocket that was closed at once.
+            let timeout = host.handle.config().write_timeout;
+            match self.line.send(&answer, b"", timeout) {
+                Ok(()) => self.place.register(ws.card()),
+                Err(_) => self.line.cut(),
+            }
             Ok(Opened {
                 server,
-                ws: self.websocket(id, &session, &choice, rest),
+                ws,
                 attached,
             })
         })();
@@ -217,7 +221,7 @@ impl Handshake<'_> {
         Ok(pre.choice)
     }
 
-    /// The 101 is out: the connection is a WebSocket, and listed as one.
+    /// The connection as a WebSocket; what is listed of it becomes so once the 101 is out.
     fn websocket(
         &self,
         id: WebSocketId,
@@ -235,15 +239,14 @@ impl Handshake<'_> {
             mode: choice.mode,
             opened: Instant::now(),
         });
-        self.place.register(&card);
+        // A byte stream holds no message, so none is too long for it, nor in too many parts.
+        let raw = choice.mode == Mode::Raw;
+        let whole = |limit: u32| if raw { u32::MAX } else { limit };
+        let max_message = if raw { u64::MAX } else { config.max_message };
         let limits = Limits {
-            // A byte stream holds no message, so none is too long for it.
-            max_message: choice.max_message.unwrap_or(match choice.mode {
-                Mode::Raw => u64::MAX,
-                Mode::Dedicated => config.max_message,
-            }),
-            max_fragments: config.max_fragments,
-            max_empty_fragments: config.max_empty_fragments,
+            max_message: choice.max_message.unwrap_or(max_message),
+            max_fragments: whole(config.max_fragments),
+            max_empty_fragments: whole(config.max_empty_fragments),
         };
         let timing = Timing {
             write_timeout: config.write_timeout,
@@ -260,7 +263,8 @@ impl Handshake<'_> {
 fn no(status: Status) -> No {
     match status {
         Status::Refused(refusal) => No::Refused(refusal.http_status, refusal.reason),
-        Status::Limit(Limit::Sessions | Limit::SocketsPerSession) => Rejection::Busy.into(),
+        Status::Limit(Limit::Sessions | Limit::SocketsPerSession)
+        | Status::Misuse(Misuse::SessionEnded) => Rejection::Busy.into(),
         Status::Shutdown => Rejection::Stopping.into(),
         Status::Io(error) => {
             log::error!("a handshake failed: {error}");
@@ -280,7 +284,7 @@ fn panicked(what: &str, Panicked(text): &Panicked) -> No {
 
 /// Answers a request that comes to nothing.
 fn say_no(host: &Host, line: &Line, peer: SocketAddr, request: Option<&Request>, no: No) {
-    let path = request.map_or("", Request::path);
+    let path = shown(request.map_or("", Request::path));
     match no {
         No::Gone(why) => log::debug!("{peer} {path:?}: no handshake: {why}"),
         No::Rejected(rejection) => {

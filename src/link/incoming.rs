@@ -268,7 +268,8 @@ impl Incoming {
         }
         if self.pinged.is_some() && !self.ping_waits {
             log::info!(
-                "no answer to a ping within {:?}: the connection is given up",
+                "{}: no answer to a ping within {:?}, given up",
+                wire.line().peer(),
                 self.timing.pong_timeout
             );
             wire.line().cut();

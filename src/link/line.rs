@@ -106,6 +106,15 @@ impl Line {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
+    /// The peer's address, for log lines.
+    pub(crate) fn peer(&self) -> String {
+        let peer = self.socket.peer_addr();
+        peer.map_or_else(
+            |_| "a client that is gone".to_owned(),
+            |peer| peer.to_string(),
+        )
+    }
+
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }

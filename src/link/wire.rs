@@ -195,8 +195,9 @@ impl Wire {
     /// that must not wait leaves what the peer does not take to a later call.
     pub(crate) fn flush_replies(&mut self, wait: bool) -> Result<(), Status> {
         match self {
-            Wire::Solo(solo) if !wait => solo.write_now(),
+            Wire::Solo(solo) if !wait => write_now(&solo.line, &mut solo.conn),
             Wire::Solo(_) => self.flush(),
+            Wire::Duplex(line, duplex) if !wait => duplex.write_now(line),
             Wire::Duplex(_, duplex) => duplex.flush_if_free(),
         }
     }
@@ -215,21 +216,6 @@ impl Wire {
 }
 
 impl Solo {
-    /// Writes what of the output goes without waiting.
-    fn write_now(&mut self) -> Result<(), Status> {
-        while !self.conn.output().is_empty() {
-            match self.line.send_now(self.conn.output()) {
-                Ok(n) => self.conn.written(n),
-                Err(SendFault::TimedOut) => break,
-                Err(fault) => {
-                    self.conn.end_of_stream();
-                    return Err(lost(&self.line, fault));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the output, then `body`.
     fn write(&mut self, body: &[u8]) -> Result<(), Status> {
         // Pongs that had to wait may come after it.
@@ -374,15 +360,37 @@ impl Duplex {
         // Look, try, and look again: bytes queued while another thread was writing are either seen by its
         // own look after it let go, or by the try that then succeeds here.
         while !lock(&self.conn).output().is_empty() {
-            let mut wire = match self.wire.try_lock() {
-                Ok(wire) => wire,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return Ok(()),
+            let Some(mut wire) = self.free_wire() else {
+                return Ok(());
             };
             lock(&self.conn).take_output(&mut wire);
             self.write(&wire, b"")?;
         }
         Ok(())
+    }
+
+    /// Writes what of the output goes without waiting, unless another thread is writing.
+    fn write_now(&self, line: &Line) -> Result<(), Status> {
+        let Some(wire) = self.free_wire() else {
+            return Ok(());
+        };
+        let mut conn = lock(&self.conn);
+        let written = write_now(line, &mut conn);
+        // In this order: whoever queues after this finds the wire free.
+        drop(wire);
+        drop(conn);
+        if written.is_err() {
+            self.turn.notify_all();
+        }
+        written
+    }
+
+    fn free_wire(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
+        match self.wire.try_lock() {
+            Ok(wire) => Some(wire),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// To be called with the wire locked.
@@ -399,6 +407,21 @@ impl Duplex {
         }
         sent
     }
+}
+
+/// Writes what of the output goes without waiting; the rest stays.
+fn write_now(line: &Line, conn: &mut Conn) -> Result<(), Status> {
+    while !conn.output().is_empty() {
+        match line.send_now(conn.output()) {
+            Ok(n) => conn.written(n),
+            Err(SendFault::TimedOut) => break,
+            Err(fault) => {
+                conn.end_of_stream();
+                return Err(lost(line, fault));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A frame may have gone out in part: the connection is of no use to anybody.

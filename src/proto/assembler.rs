@@ -21,7 +21,7 @@ impl Assembler {
     }
 
     /// Begins a read of `len` units: empties `buf`, moves into it what is held, as much as fits, and says how
-    /// many units that is.
+    /// many units that is. For a `len` without end (`usize::MAX`) they are not counted.
     pub fn begin(&mut self, buf: &mut Data, len: usize) -> usize {
         buf.clear();
         let rest = self
@@ -30,6 +30,10 @@ impl Assembler {
             .get(self.returned..)
             .unwrap_or_default();
         if rest.is_empty() {
+            return 0;
+        }
+        if len == usize::MAX && self.returned == 0 {
+            std::mem::swap(buf, &mut self.held);
             return 0;
         }
         let (bytes, units) = match self

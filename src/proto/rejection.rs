@@ -50,7 +50,7 @@ rejections! {
     Version = 426, "only version 13 of the WebSocket protocol is spoken here";
     HeadTooLarge = 431, "the request head is over 16384 bytes, or has a line over 8192 or more than 100 headers";
     Panicked = 500, "something went wrong in the server";
-    Busy = 503, "the server has as many connections as it takes, try again later";
+    Busy = 503, "the server is full, try again later";
     Stopping = 503, "the server is stopping";
     HttpVersion = 505, "only HTTP/1.1 is spoken here";
 }
