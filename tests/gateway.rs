@@ -413,9 +413,12 @@ impl WebSocketServer for Panics {
         true
     }
 
-    fn on_pre_server(&mut self, _: &mut PreServer<'_>) -> Result<(), Status> {
+    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
         self.at("/on_pre_server");
-        Ok(())
+        match self.0 {
+            "/refused_drop" => Err(pre.refuse(401, "no")),
+            _ => Ok(()),
+        }
     }
 
     fn server(&mut self, _: &mut WebSocket) -> Result<(), Status> {
@@ -433,6 +436,7 @@ impl WebSocketServer for Panics {
 impl Drop for Panics {
     fn drop(&mut self) {
         self.at("/drop");
+        self.at("/refused_drop");
     }
 }
 
@@ -443,6 +447,7 @@ fn a_panic_ends_its_own_websocket_and_nothing_else() {
         ("/new", 500, 0, 0),
         ("/use_session", 500, 0, 0),
         ("/on_pre_server", 500, 0, 0),
+        ("/refused_drop", 401, 0, 0),
         ("/server", 101, 1011, 1),
         ("/on_post_server", 101, 1000, 1),
         ("/drop", 101, 1000, 1),

@@ -3,7 +3,9 @@
 use super::{Host, Page, Panicked, guarded, shown};
 use crate::id::WebSocketId;
 use crate::link::{Dedicated, Line, Timing, is_timeout};
-use crate::proto::{Head, Limits, Rejection, Request, answer, host_is_local, is_upgrade, upgrade};
+use crate::proto::{
+    Head, Limits, Rejection, Request, Upgrade, answer, host_is_local, is_upgrade, upgrade,
+};
 use crate::server::{Choice, PreServer, WebSocketServer};
 use crate::session::{Attached, Session};
 use crate::status::{Limit, Misuse, Status};
@@ -147,35 +149,52 @@ impl Handshake<'_> {
             .origins
             .check(request.header("origin"), request.host())?;
         let mut server = guarded(new).map_err(|panic| panicked("making the server", &panic))?;
-        let (session, started) = self.session(server.as_mut())?;
-
-        let opened = (|| {
-            let id = WebSocketId::new().map_err(no)?;
-            let attached = session.attach(&id, self.line).map_err(no)?;
-            let mut choice = self.pre_server(server.as_mut(), &id, &session)?;
-            if started {
-                let cookie = host.handle.sessions().set_cookie(&session);
-                choice.headers.push(("Set-Cookie".to_owned(), cookie));
-            }
-            let answer =
-                answer::switching(&upgrade, choice.subprotocol.as_deref(), &choice.headers);
-            let ws = self.websocket(id, &session, &choice, rest);
-            // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
-            // is a WebSocket that was closed at once.
-            let timeout = host.handle.config().write_timeout;
-            match self.line.send(&answer, b"", timeout) {
-                Ok(()) => self.place.register(ws.card()),
-                Err(_) => self.line.cut(),
-            }
-            Ok(Opened {
+        match self.open(server.as_mut(), &upgrade, rest) {
+            Ok((ws, attached)) => Ok(Opened {
                 server,
                 ws,
                 attached,
-            })
+            }),
+            Err(no) => {
+                // The application's own drop may panic, too, and the client is still to be told no.
+                if let Err(panic) = guarded(|| drop(server)) {
+                    panicked("dropping the server", &panic);
+                }
+                Err(no)
+            }
+        }
+    }
+
+    /// The session, `on_pre_server` and the 101.
+    fn open(
+        &self,
+        server: &mut dyn WebSocketServer,
+        upgrade: &Upgrade,
+        rest: &[u8],
+    ) -> Result<(WebSocket, Attached), No> {
+        let handle = &self.host.handle;
+        let (session, started) = self.session(server)?;
+        let opened = (|| {
+            let id = WebSocketId::new().map_err(no)?;
+            let attached = session.attach(&id, self.line).map_err(no)?;
+            let mut choice = self.pre_server(server, &id, &session)?;
+            if started {
+                let cookie = handle.sessions().set_cookie(&session);
+                choice.headers.push(("Set-Cookie".to_owned(), cookie));
+            }
+            let answer = answer::switching(upgrade, choice.subprotocol.as_deref(), &choice.headers);
+            let ws = self.websocket(id, &session, &choice, rest);
+            // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
+            // is a WebSocket that was closed at once.
+            match self.line.send(&answer, b"", handle.config().write_timeout) {
+                Ok(()) => self.place.register(ws.card()),
+                Err(_) => self.line.cut(),
+            }
+            Ok((ws, attached))
         })();
         // A session that was started for this handshake alone does not outlive it.
         if opened.is_err() && started {
-            host.handle.sessions().end(session.id());
+            handle.sessions().end(session.id());
         }
         opened
     }
