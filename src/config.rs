@@ -32,11 +32,11 @@ pub struct Config {
     /// How long a ping may stay without any answer before the connection is given up. Default 20 s.
     pub pong_timeout: Duration,
     /// Bytes of payload in one message, checked at each frame's header before anything is kept; 1009 beyond it.
-    /// Default 16 MiB. A socket that streams can raise its own: [`PreServer::set_max_message`](crate::PreServer::set_max_message).
+    /// Default 16 MiB. Raw mode has no such limit; a socket that streams can raise its own: [`PreServer::set_max_message`](crate::PreServer::set_max_message).
     pub max_message: u64,
-    /// Frames in one message; 1008 beyond it. Default 1,024.
+    /// Frames in one message; 1008 beyond it. Raw mode has no such limit. Default 1,024.
     pub max_fragments: u32,
-    /// Frames without payload in one message; 1008 beyond it. Default 64.
+    /// Frames without payload in one message; 1008 beyond it. Raw mode has no such limit. Default 64.
     pub max_empty_fragments: u32,
     /// Which pages may open a WebSocket here. Default: those of the same host and port.
     pub origins: Origins,
