@@ -1,0 +1,223 @@
+//! A gateway that runs out of descriptors or threads, in a process of its own under limits of its own (SECURITY S1, S2).
+#![cfg(target_os = "linux")]
+
+mod client;
+mod serve;
+
+use client::{Client, Handshake};
+use csp_websocket::Config;
+use serve::{SOON, config, echo, serve, until};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Set for the process that serves; the one that tests does not have it.
+const SERVES: &str = "CSP_TEST_SERVES";
+
+/// A process that serves echoes at `/`, until its standard input ends.
+struct Apart {
+    child: Child,
+    /// Kept open: the process still writes to it.
+    _output: BufReader<ChildStdout>,
+    addr: SocketAddr,
+    /// Threads and descriptors before the first connection.
+    at_rest: (usize, usize),
+}
+
+impl Apart {
+    /// Starts this test once more, under the limits that a shell sets. `None` in that second process.
+    fn start(test: &str, limits: &str) -> Option<Apart> {
+        if std::env::var_os(SERVES).is_some() {
+            return None;
+        }
+        let this = std::env::current_exe().expect("the path of this program");
+        let mut child = Command::new("sh")
+            .args([
+                "-c",
+                &format!("{limits} && exec \"$0\" --exact {test} --nocapture"),
+            ])
+            .arg(this)
+            .env(SERVES, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starting a process");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let addr = output
+            .by_ref()
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once("serving at ")?.1.parse().ok())
+            .expect("an address");
+        let mut apart = Apart {
+            child,
+            _output: output,
+            addr,
+            at_rest: (0, 0),
+        };
+        // The first visit finds the gateway's own threads started.
+        apart.connect().expect("a WebSocket").end();
+        until("nothing changes any more", || {
+            let before = apart.at_rest;
+            apart.at_rest = apart.uses();
+            thread::sleep(Duration::from_millis(20));
+            before == apart.at_rest
+        });
+        Some(apart)
+    }
+
+    /// Threads and descriptors now.
+    fn uses(&self) -> (usize, usize) {
+        let count = |what: &str| {
+            let entries = fs::read_dir(format!("/proc/{}/{what}", self.child.id()));
+            entries.expect("the process lives").count()
+        };
+        (count("task"), count("fd"))
+    }
+
+    /// Time that the process has spent on a processor, in hundredths of a second.
+    fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("stat");
+        let fields = stat.rsplit_once(')').expect("the name in parentheses").1;
+        let time = fields.split_whitespace().skip(11).take(2);
+        time.map(|field| field.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
+    /// A WebSocket, or `None` if the answer was 503 or the end of the connection.
+    fn connect(&self) -> Option<Client> {
+        let mut client = Client::dial(self.addr);
+        client
+            .stream
+            .set_read_timeout(Some(SOON))
+            .expect("a timeout");
+        if client
+            .try_send_bytes(&Handshake::to(self.addr, "/").bytes())
+            .is_err()
+        {
+            return None;
+        }
+        match client.stream.peek(&mut [0]) {
+            Ok(0) => return None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            other => other.expect("an answer or the end"),
+        };
+        match client.recv_response().status {
+            101 => Some(client),
+            503 => None,
+            other => panic!("status {other}"),
+        }
+    }
+
+    fn until_at_rest(&self) {
+        until("threads and descriptors are given back", || {
+            self.uses() == self.at_rest
+        });
+    }
+
+    /// Ends the process; it must do so by itself.
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        let mut ended = None;
+        until("the process ends", || {
+            ended = self.child.try_wait().expect("its status");
+            ended.is_some()
+        });
+        assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the second process does.
+fn serve_apart(config: Config) {
+    let served = serve(config, || echo);
+    println!("serving at {}", served.addr());
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn echoes(client: &mut Client) {
+    client.text("still here");
+    client.expect_text("still here");
+}
+
+#[test]
+fn out_of_threads_it_refuses_and_recovers() {
+    let limits = "ulimit -v 8000000"; // KiB
+    let Some(apart) = Apart::start("out_of_threads_it_refuses_and_recovers", limits) else {
+        return serve_apart(config(|c| c.stack_size = 2 << 30));
+    };
+    let mut inside: Vec<Client> = std::iter::from_fn(|| apart.connect()).collect();
+    assert!((1..4).contains(&inside.len()), "{}", inside.len());
+    assert!(apart.connect().is_none());
+    inside.iter_mut().for_each(echoes);
+    inside.clear();
+    until("there is room for a thread again", || {
+        apart.connect().is_some()
+    });
+    apart.end();
+}
+
+#[test]
+fn one_connection_too_many_starts_no_thread() {
+    let Some(apart) = Apart::start("one_connection_too_many_starts_no_thread", "true") else {
+        return serve_apart(config(|c| c.max_connections = 4));
+    };
+    let mut inside: Vec<Client> = (0..4).map(|_| apart.connect().expect("room")).collect();
+    let (threads, _) = apart.uses();
+    assert_eq!(threads, apart.at_rest.0 + 4);
+    for _ in 0..200 {
+        assert!(apart.connect().is_none());
+        assert_eq!(apart.uses().0, threads);
+    }
+    inside.iter_mut().for_each(echoes);
+    drop(inside);
+    apart.until_at_rest();
+    apart.end();
+}
+
+#[test]
+fn after_a_storm_every_thread_and_descriptor_is_given_back() {
+    let test = "after_a_storm_every_thread_and_descriptor_is_given_back";
+    let Some(apart) = Apart::start(test, "true") else {
+        return serve_apart(config(|c| c.max_connections = 32));
+    };
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let apart = &apart;
+            scope.spawn(move || (0..50).for_each(|m| visit(apart, n + m)));
+        }
+    });
+    apart.until_at_rest();
+    apart.end();
+}
+
+/// One of the ways in which a connection can go.
+fn visit(apart: &Apart, way: usize) {
+    let mut silent = Client::dial(apart.addr);
+    match way % 5 {
+        0 => drop(silent.try_send_bytes(b"GET / HTT")),
+        1 => drop(silent.try_send_bytes(b"no HTTP\r\n\r\n")),
+        way => {
+            let Some(mut client) = apart.connect() else {
+                return;
+            };
+            match way {
+                2 => {
+                    echoes(&mut client);
+                    client.end();
+                }
+                3 => drop(client.try_send_bytes(&[0xff; 1_000])),
+                _ => client.text("and gone"),
+            }
+        }
+    }
+}
