@@ -237,8 +237,10 @@ impl Acceptor {
                         log::error!("no connection can be accepted ({error}); trying again");
                         complained = Some(Instant::now());
                     }
-                    if is_out_of_descriptors(&error) {
-                        self.reserve.refuse_one(&self.listener);
+                    if is_out_of_descriptors(&error) && self.reserve.refuse_one(&self.listener) {
+                        // Where one came there may be more: they need not wait for their no.
+                        delay = BACK_OFF.0;
+                        continue;
                     }
                     self.handle.rest(delay);
                     delay = (delay * 2).min(BACK_OFF.1);

@@ -150,6 +150,37 @@ fn echoes(client: &mut Client) {
 }
 
 #[test]
+fn out_of_descriptors_it_refuses_without_haste_and_recovers() {
+    let limits = "ulimit -n 40";
+    let Some(apart) = Apart::start(
+        "out_of_descriptors_it_refuses_without_haste_and_recovers",
+        limits,
+    ) else {
+        return serve_apart(Config::default());
+    };
+    let started = Instant::now();
+    let mut inside: Vec<Client> = Vec::new();
+    let mut refused = 0;
+    while refused < 40 {
+        match apart.connect() {
+            Some(client) => inside.push(client),
+            None => refused += 1,
+        }
+        assert!(inside.len() < 40);
+    }
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    assert!(inside.len() > 20, "only {}", inside.len());
+    let before = apart.ticks();
+    thread::sleep(Duration::from_millis(500));
+    assert!(apart.ticks() - before < 20, "it spins");
+    inside.iter_mut().for_each(echoes);
+    inside.clear();
+    until("there are descriptors again", || apart.connect().is_some());
+    apart.until_at_rest();
+    apart.end();
+}
+
+#[test]
 fn out_of_threads_it_refuses_and_recovers() {
     let limits = "ulimit -v 8000000"; // KiB
     let Some(apart) = Apart::start("out_of_threads_it_refuses_and_recovers", limits) else {

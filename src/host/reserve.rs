@@ -4,10 +4,11 @@ use super::turn_away::write_now;
 use crate::link::lock;
 use crate::proto::Rejection;
 use std::fs::File;
+use std::io;
 use std::net::TcpListener;
 use std::sync::Mutex;
 
-/// A descriptor that is given up for the length of one refusal.
+/// A descriptor that is given up for the length of one act.
 #[derive(Debug)]
 pub(crate) struct Reserve(Mutex<Option<File>>);
 
@@ -17,17 +18,25 @@ impl Reserve {
     }
 
     /// Out of descriptors, a client that waits in the queue would wait for good: it is accepted with the
-    /// reserve, told no and closed.
-    pub(crate) fn refuse_one(&self, listener: &TcpListener) {
-        let mut reserve = lock(&self.0);
-        if reserve.take().is_some()
-            && listener.set_nonblocking(true).is_ok()
-            && let Ok((socket, _)) = listener.accept()
-        {
+    /// reserve, told no and closed. False if there was none.
+    pub(crate) fn refuse_one(&self, listener: &TcpListener) -> bool {
+        let accepted = self.lend(|| {
+            listener.set_nonblocking(true)?;
+            let (socket, _) = listener.accept()?;
             write_now(&socket, Rejection::Busy);
-        }
+            io::Result::Ok(())
+        });
         let _ = listener.set_nonblocking(false);
+        accepted.is_ok()
+    }
+
+    /// Gives the descriptor up for the length of one act. Another thread may be quicker to take it.
+    fn lend<T>(&self, act: impl FnOnce() -> T) -> T {
+        let mut reserve = lock(&self.0);
+        *reserve = None;
+        let done = act();
         *reserve = open();
+        done
     }
 }
 
