@@ -116,14 +116,15 @@ impl Gateway {
             pages: self.pages,
         });
         let turn_away = Arc::new(TurnAway::default());
-        let clock = start_clock(&self.handle, &turn_away)?;
+        let reserve = Arc::new(Reserve::new());
+        let clock = start_clock(&self.handle, &turn_away, &reserve)?;
         let acceptor = Acceptor {
             listener: self.listener,
             handle: self.handle,
             host,
             turn_away,
             clock,
-            reserve: Reserve::new(),
+            reserve,
         };
         acceptor.handle.set_running(true);
         acceptor.handle.set_accepting(true);
@@ -213,7 +214,7 @@ struct Acceptor {
     host: Arc<Host>,
     turn_away: Arc<TurnAway>,
     clock: Clock,
-    reserve: Reserve,
+    reserve: Arc<Reserve>,
 }
 
 /// Delays after an accept that failed, doubled each time.
@@ -311,8 +312,13 @@ impl Acceptor {
 
 /// The gateway's clock: sessions that expire, sends that are stuck, connections that were told no, an acceptor
 /// that did not hear of the end.
-fn start_clock(handle: &GatewayHandle, turn_away: &Arc<TurnAway>) -> io::Result<Clock> {
+fn start_clock(
+    handle: &GatewayHandle,
+    turn_away: &Arc<TurnAway>,
+    reserve: &Arc<Reserve>,
+) -> io::Result<Clock> {
     let (handle, turn_away) = (handle.clone(), Arc::clone(turn_away));
+    let reserve = Arc::clone(reserve);
     let config = handle.config();
     let keepalive = !config.ping_interval.is_zero();
     let stuck = config.ping_interval + config.pong_timeout;
@@ -328,7 +334,10 @@ fn start_clock(handle: &GatewayHandle, turn_away: &Arc<TurnAway>) -> io::Result<
         GatewayHandle::mark_serving();
         if now.saturating_duration_since(swept) >= tick {
             swept = now;
-            handle.wake_late_acceptor();
+            if handle.acceptor_is_late() {
+                // There may have been no descriptor to wake it with.
+                reserve.lend(|| handle.wake_acceptor());
+            }
             handle.sessions().sweep();
             if keepalive {
                 handle.table().cut_stuck(now, stuck);

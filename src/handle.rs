@@ -134,14 +134,10 @@ impl GatewayHandle {
         self.stop().accepting = accepting;
     }
 
-    /// Wakes an acceptor that has slept on: there may have been no descriptor to wake it with.
-    pub(crate) fn wake_late_acceptor(&self) {
+    /// True while the acceptor has not heard that it is to stop.
+    pub(crate) fn acceptor_is_late(&self) -> bool {
         let stop = self.stop();
-        let late = stop.accepting && stop.deadline.is_some();
-        drop(stop);
-        if late {
-            self.wake_acceptor();
-        }
+        stop.accepting && stop.deadline.is_some()
     }
 
     /// Marks the present thread as one whose end a shutdown waits for.
@@ -150,7 +146,7 @@ impl GatewayHandle {
     }
 
     /// The acceptor waits in `accept`: a connection of our own wakes it.
-    fn wake_acceptor(&self) {
+    pub(crate) fn wake_acceptor(&self) {
         let mut addr = self.shared.local_addr;
         if addr.ip().is_unspecified() {
             addr.set_ip(match addr.ip() {

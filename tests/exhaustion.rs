@@ -7,7 +7,7 @@ mod serve;
 use client::{Client, Handshake};
 use csp_websocket::Config;
 use serve::{SOON, config, echo, serve, until};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -138,10 +138,11 @@ impl Drop for Apart {
 }
 
 /// What the second process does.
-fn serve_apart(config: Config) {
+fn serve_apart(config: Config, before_the_end: impl FnOnce()) {
     let served = serve(config, || echo);
     println!("serving at {}", served.addr());
     let _ = io::stdin().read_to_end(&mut Vec::new());
+    before_the_end();
 }
 
 fn echoes(client: &mut Client) {
@@ -156,7 +157,7 @@ fn out_of_descriptors_it_refuses_without_haste_and_recovers() {
         "out_of_descriptors_it_refuses_without_haste_and_recovers",
         limits,
     ) else {
-        return serve_apart(Config::default());
+        return serve_apart(Config::default(), || ());
     };
     let started = Instant::now();
     let mut inside: Vec<Client> = Vec::new();
@@ -181,10 +182,22 @@ fn out_of_descriptors_it_refuses_without_haste_and_recovers() {
 }
 
 #[test]
+fn out_of_descriptors_it_can_still_be_stopped() {
+    let limits = "ulimit -n 40";
+    let Some(apart) = Apart::start("out_of_descriptors_it_can_still_be_stopped", limits) else {
+        let mut others = Vec::new();
+        return serve_apart(Config::default(), || {
+            others.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+        });
+    };
+    apart.end();
+}
+
+#[test]
 fn out_of_threads_it_refuses_and_recovers() {
     let limits = "ulimit -v 8000000"; // KiB
     let Some(apart) = Apart::start("out_of_threads_it_refuses_and_recovers", limits) else {
-        return serve_apart(config(|c| c.stack_size = 2 << 30));
+        return serve_apart(config(|c| c.stack_size = 2 << 30), || ());
     };
     let mut inside: Vec<Client> = std::iter::from_fn(|| apart.connect()).collect();
     assert!((1..4).contains(&inside.len()), "{}", inside.len());
@@ -200,7 +213,7 @@ fn out_of_threads_it_refuses_and_recovers() {
 #[test]
 fn one_connection_too_many_starts_no_thread() {
     let Some(apart) = Apart::start("one_connection_too_many_starts_no_thread", "true") else {
-        return serve_apart(config(|c| c.max_connections = 4));
+        return serve_apart(config(|c| c.max_connections = 4), || ());
     };
     let mut inside: Vec<Client> = (0..4).map(|_| apart.connect().expect("room")).collect();
     let (threads, _) = apart.uses();
@@ -219,7 +232,7 @@ fn one_connection_too_many_starts_no_thread() {
 fn after_a_storm_every_thread_and_descriptor_is_given_back() {
     let test = "after_a_storm_every_thread_and_descriptor_is_given_back";
     let Some(apart) = Apart::start(test, "true") else {
-        return serve_apart(config(|c| c.max_connections = 32));
+        return serve_apart(config(|c| c.max_connections = 32), || ());
     };
     thread::scope(|scope| {
         for n in 0..8 {

@@ -1,4 +1,4 @@
-//! One descriptor kept back, to say no with when there are no others.
+//! One descriptor kept back, to say no with, or to stop with, when there are no others.
 
 use super::turn_away::write_now;
 use crate::link::lock;
@@ -31,7 +31,7 @@ impl Reserve {
     }
 
     /// Gives the descriptor up for the length of one act. Another thread may be quicker to take it.
-    fn lend<T>(&self, act: impl FnOnce() -> T) -> T {
+    pub(crate) fn lend<T>(&self, act: impl FnOnce() -> T) -> T {
         let mut reserve = lock(&self.0);
         *reserve = None;
         let done = act();
