@@ -191,7 +191,8 @@ impl Reader {
                 Some(Event::Data(piece)) => {
                     Assembler::push(chunk, &piece, usize::MAX)?;
                     units += piece.units();
-                    assert_eq!(count(chunk), units);
+                    // Without an end to ask for, what was held is not counted.
+                    assert!(len == usize::MAX || count(chunk) == units);
                     assert!(units <= len);
                     if piece.message_end {
                         return Ok(Some(true));
