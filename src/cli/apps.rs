@@ -52,24 +52,28 @@ impl App {
     }
 }
 
-/// Memory that an echo keeps between two messages, in bytes.
+/// A message above this makes an echo give its memory back once the client has been silent for `IDLE`.
 const KEPT: usize = 64 * 1_024;
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Sends each message back in its own type.
 fn echo(ws: &mut WebSocket) -> Result<(), Status> {
     // Answers to messages that came together go out together.
     ws.set_write_buffering(true);
     let mut message = Data::new();
+    let mut longest = 0;
     loop {
+        let patience = if longest > KEPT { IDLE } else { READ_TIMEOUT };
         // A whole message: a client that takes no answer before it has sent all of one must not be stuck.
-        match ws.read_into(&mut message, usize::MAX, READ_TIMEOUT) {
+        match ws.read_into(&mut message, usize::MAX, patience) {
             Ok(_) => ws.write_data(&message)?,
-            Err(Status::Timeout) => {}
+            Err(Status::Timeout) => {
+                message = Data::new();
+                longest = 0;
+            }
             Err(status) => return Err(status),
         }
-        if message.len() > KEPT {
-            message = Data::new();
-        }
+        longest = longest.max(message.len());
     }
 }
 

@@ -21,7 +21,7 @@ impl Inbox {
     /// Size of a new one, and of one whose socket is idle.
     pub const MIN: usize = 1_024;
     /// Size it grows to.
-    pub const MAX: usize = 256 * 1_024;
+    pub const MAX: usize = 128 * 1_024;
     /// The least that works: a control frame is taken whole (14 bytes of header at most, 125 of payload).
     pub const LEAST: usize = 139;
 
