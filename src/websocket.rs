@@ -179,8 +179,14 @@ impl WebSocket {
     #[doc(alias = "Write")]
     pub fn write(&mut self, data: impl AsRef<[u8]>) -> Result<(), Status> {
         let data = data.as_ref();
-        let kind = kind_of(data, self.binary_data)?;
-        self.send(kind, Span::Whole, data)
+        match kind_of(data, self.binary_data) {
+            Ok(kind) => self.send(kind, Span::Whole, data),
+            Err(not_text) => {
+                self.framed()?;
+                self.link.check_open()?;
+                Err(not_text)
+            }
+        }
     }
 
     /// Sends one message of the data's own type.

@@ -43,7 +43,11 @@ impl Writer {
     #[doc(alias = "Write")]
     pub fn write(&self, data: impl AsRef<[u8]>) -> Result<(), Status> {
         let data = data.as_ref();
-        self.send(kind_of(data, self.binary_data)?, data)
+        match kind_of(data, self.binary_data) {
+            Ok(kind) => self.send(kind, data),
+            Err(_) if self.is_closed() => Err(Status::Closed(None)),
+            Err(not_text) => Err(not_text),
+        }
     }
 
     /// Sends one message of the data's own type.
@@ -55,10 +59,20 @@ impl Writer {
     }
 
     fn send(&self, kind: Kind, bytes: &[u8]) -> Result<(), Status> {
-        if matches!(self.duplex.asked(), Some(End::Session | End::Cut)) {
+        if self.has_ended() {
             return Err(Status::Closed(None));
         }
         self.duplex.send(kind, Span::Whole, bytes, false)
+    }
+
+    /// A session that ended takes no more writes; a gateway that stops takes a last one.
+    fn has_ended(&self) -> bool {
+        matches!(self.duplex.asked(), Some(End::Session | End::Cut))
+    }
+
+    /// What a write would find.
+    fn is_closed(&self) -> bool {
+        self.has_ended() || !self.duplex.is_open()
     }
 
     /// Sends a ping with up to 125 bytes.

@@ -245,6 +245,7 @@ fn never_writes(ws: &mut WebSocket) {
     for _ in 0..3 {
         assert_eq!(Status::code_of(&ws.write("")), 7951);
         assert_eq!(Status::code_of(&ws.write(vec![b'x'; 100_000])), 7951);
+        assert_eq!(Status::code_of(&ws.write(b"\xff")), 7951);
         assert_eq!(Status::code_of(&ws.write_data(&Data::from(b"\xff"))), 7951);
         assert_eq!(
             Status::code_of(&ws.write_fragment(&"x".into(), false)),
@@ -252,6 +253,9 @@ fn never_writes(ws: &mut WebSocket) {
         );
         assert_eq!(Status::code_of(&ws.ping(b"")), 7951);
     }
+    let writer = ws.writer().expect("a writer");
+    assert_eq!(Status::code_of(&writer.write("")), 7951);
+    assert_eq!(Status::code_of(&writer.write(b"\xff")), 7951);
 }
 
 #[test]

@@ -170,11 +170,12 @@ fn the_members_for_messages_say_raw_mode_and_raw_says_not_raw() {
             Status::code_of(&ws.read_message(SOON)),
             Status::code_of(&ws.read_into(&mut "".into(), 0, SOON)),
             Status::code_of(&ws.write("x")),
+            Status::code_of(&ws.write(b"\xff")),
             Status::code_of(&ws.write_data(&"x".into())),
             Status::code_of(&ws.write_fragment(&"x".into(), false)),
             Status::code_of(&ws.messages()),
         ];
-        assert_eq!(codes, [202; 7]);
+        assert_eq!(codes, [202; 8]);
         ws.ping(b"").expect("a ping is no message");
         let mut buf = [0; 10];
         assert_eq!(ws.raw(SOON).expect("raw").read(&mut buf).expect("bytes"), 4);

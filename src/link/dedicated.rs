@@ -71,6 +71,16 @@ impl Dedicated {
         self.wire.ping(payload)
     }
 
+    /// What a write says after the close, for one that is wrong by itself.
+    pub(crate) fn check_open(&mut self) -> Result<(), Status> {
+        self.heed()?;
+        if self.wire.with(|conn| conn.is_open()) {
+            Ok(())
+        } else {
+            Err(Status::Closed(None))
+        }
+    }
+
     /// A session that ended takes no more writes; a gateway that stops takes a last one.
     fn heed(&mut self) -> Result<(), Status> {
         match self.wire.line().asked() {
