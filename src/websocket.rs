@@ -10,7 +10,9 @@ use crate::status::{Misuse, Status};
 use crate::table::{Card, Mode};
 use crate::writer::Writer;
 use crossbeam_channel::Receiver;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -39,6 +41,13 @@ pub struct Chunk {
 ///
 /// It is made by the gateway and handed to [`WebSocketServer::server`](crate::WebSocketServer::server). One
 /// thread reads it; [`WebSocket::writer`] gives handles that write from others.
+///
+/// It may be sent to another thread, but not shared: it is `Send`, and neither `Sync` nor `Clone`.
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<csp_websocket::WebSocket>();
+/// ```
 #[doc(alias = "%CSP.WebSocket")]
 pub struct WebSocket {
     link: Dedicated,
@@ -53,6 +62,8 @@ pub struct WebSocket {
     /// Reads in a row that found it closed.
     closed_reads: u32,
     raw: crate::raw::Left,
+    /// Not `Sync`: what it is made of may one day not be.
+    _one_thread: PhantomData<Cell<()>>,
 }
 
 impl WebSocket {
@@ -73,6 +84,7 @@ impl WebSocket {
             close_frame: None,
             closed_reads: 0,
             raw: Default::default(),
+            _one_thread: PhantomData,
         }
     }
 
