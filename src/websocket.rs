@@ -292,13 +292,16 @@ impl WebSocket {
 
     /// Ends the server: all that was written goes out, then a close frame with 1000; waits for the client's
     /// up to [`Config::close_timeout`](crate::Config::close_timeout). A second call does nothing, nor does
-    /// one after the client has closed.
+    /// one after the client has closed. The code is 1001 instead when the gateway stops, and 1008 when the
+    /// session has ended.
     ///
     /// # Errors
     /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout) if what was written could not go out.
     #[doc(alias = "EndServer")]
     pub fn end_server(&mut self) -> Result<(), Status> {
-        self.end_server_with(CloseCode::NORMAL, "")
+        let words = self.asked().and_then(End::words);
+        let (code, reason) = words.unwrap_or((CloseCode::NORMAL, ""));
+        self.end_server_with(code, reason)
     }
 
     /// As [`WebSocket::end_server`], with a code and a reason; the reason is cut to 123 bytes.

@@ -85,13 +85,16 @@ impl Writer {
     }
 
     /// Ends the server: sends a close frame with 1000, and the read that is under way returns
-    /// [`Status::Closed`]. Does nothing if it is closed already.
+    /// [`Status::Closed`]. Does nothing if it is closed already. The code is 1001 instead when the gateway
+    /// stops, and 1008 when the session has ended.
     ///
     /// # Errors
     /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
     #[doc(alias = "EndServer")]
     pub fn end_server(&self) -> Result<(), Status> {
-        self.end_server_with(CloseCode::NORMAL, "")
+        let words = self.duplex.asked().and_then(End::words);
+        let (code, reason) = words.unwrap_or((CloseCode::NORMAL, ""));
+        self.end_server_with(code, reason)
     }
 
     /// As [`Writer::end_server`], with a code and a reason; the reason is cut to 123 bytes.

@@ -4,7 +4,9 @@ mod client;
 mod serve;
 
 use client::{CLOSE, Client, Handshake, PING, connect};
-use csp_websocket::{Config, Gateway, PreServer, READ_TIMEOUT, Status, WebSocket, WebSocketServer};
+use csp_websocket::{
+    CloseCode, Config, Gateway, PreServer, READ_TIMEOUT, Status, WebSocket, WebSocketServer,
+};
 use serve::{SOON, Served, config, echo, serve, serve_routes, told, until};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -299,6 +301,33 @@ fn shutdown_closes_readers_with_1001_and_lets_them_say_a_last_word() {
     }
     stopping.join().expect("the shutdown");
     assert!(served.handle().websockets().is_empty());
+}
+
+/// A program that came from the original ends with `..EndServer()`, whatever ended its loop.
+#[test]
+fn an_end_server_after_the_shutdown_carries_1001() {
+    type Finish = fn(&mut WebSocket) -> Result<(), Status>;
+    let ways: [(&str, Finish, u16); 3] = [
+        ("websocket", WebSocket::end_server, 1001),
+        ("writer", |ws| ws.writer()?.end_server(), 1001),
+        (
+            "a code of its own",
+            |ws| ws.end_server_with(CloseCode::new(4000), ""),
+            4000,
+        ),
+    ];
+    for (name, finish, code) in ways {
+        let (served, said) = telling(Config::default(), move |ws| {
+            let read = ws.read(0, READ_TIMEOUT).map(drop);
+            (Status::code_of(&read), finish(ws).is_ok())
+        });
+        let mut client = served.connect();
+        let handle = served.handle().clone();
+        let stopping = thread::spawn(move || handle.shutdown(SOON));
+        client.expect_close(code);
+        assert_eq!(told(&said), (501, true), "{name}");
+        stopping.join().expect("the shutdown");
+    }
 }
 
 #[test]

@@ -326,6 +326,22 @@ fn the_end_closes_every_socket_of_the_session() {
     others.expect_close(1000);
 }
 
+#[test]
+fn an_end_server_after_the_end_of_the_session_carries_1008() {
+    let ways: [fn(&mut WebSocket) -> Result<(), Status>; 2] =
+        [WebSocket::end_server, |ws| ws.writer()?.end_server()];
+    for finish in ways {
+        let served = serve(Config::default(), move || {
+            move |ws: &mut WebSocket| {
+                // Meanwhile this server is busy and reads nothing.
+                assert!(ws.handle().sessions().end(ws.session_id()));
+                finish(ws)
+            }
+        });
+        served.connect().expect_close(1008);
+    }
+}
+
 /// The reading half of a socket that was asked to end is shut, and shows neither FIN nor reset.
 #[test]
 fn a_client_that_is_gone_does_not_hold_up_the_end() {

@@ -38,13 +38,11 @@ pub(super) fn run(opened: Opened) {
             true
         }
     };
-    let (code, reason) = match ws.asked() {
-        Some(End::Shutdown) => (CloseCode::GOING_AWAY, "the gateway is shutting down"),
-        Some(End::Session) => (CloseCode::POLICY, "the session has ended"),
-        _ if failed => (CloseCode::INTERNAL, "the server met an error"),
-        _ => (CloseCode::NORMAL, ""),
+    let closed = match ws.asked().and_then(End::words) {
+        None if failed => ws.end_server_with(CloseCode::INTERNAL, "the server met an error"),
+        _ => ws.end_server(),
     };
-    if let Err(status) = ws.end_server_with(code, reason) {
+    if let Err(status) = closed {
         log::info!("{who}: the close did not go out: {status}");
     }
 

@@ -4,6 +4,7 @@
 //! half of its socket: a thread that waits in `recv` wakes at once, and the writing half can still carry a
 //! close frame. There is one descriptor per connection; nothing here duplicates it.
 
+use crate::proto::CloseCode;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -22,6 +23,17 @@ pub(crate) enum End {
     Shutdown = 3,
     /// There is nothing left to wait for: both halves are shut.
     Cut = 4,
+}
+
+impl End {
+    /// What the close frame says then, if it is not for the server to choose.
+    pub(crate) fn words(self) -> Option<(CloseCode, &'static str)> {
+        match self {
+            End::Session => Some((CloseCode::POLICY, "the session has ended")),
+            End::Shutdown => Some((CloseCode::GOING_AWAY, "the gateway is shutting down")),
+            End::Ended | End::Cut => None,
+        }
+    }
 }
 
 /// Why a send came to nothing. The connection is of no use afterwards: a frame may have gone out in part.
