@@ -11,7 +11,7 @@ use csp_websocket::{
 use serve::{Served, config, echo, serve, told, until};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const COOKIE: &str = "CSPSESSIONID";
 
@@ -159,6 +159,21 @@ fn an_idle_session_expires_once_its_last_socket_has_left() {
     let again = join(&served, &cookie);
     assert_ne!(again.response.cookie(COOKIE), None, "a new session");
     assert_eq!(told(&calls), "start");
+}
+
+#[test]
+fn the_idle_time_begins_when_the_last_socket_leaves() {
+    let idle = Duration::from_millis(400);
+    let served = serve(config(|c| c.sessions.timeout = idle), || echo);
+    let mut client = served.connect();
+    let cookie = cookie(&client);
+    client.expect_silence(idle * 2);
+    let leaving = Instant::now();
+    client.end();
+    until("the session ends", || served.handle().sessions().is_empty());
+    assert!(leaving.elapsed() >= idle, "{:?}", leaving.elapsed());
+    let again = join(&served, &cookie);
+    assert_ne!(again.response.cookie(COOKIE), None, "a new session");
 }
 
 #[test]
