@@ -34,7 +34,8 @@ pub trait SessionEvents: Send + Sync {
     }
 
     /// A session has ended: it is out of the table and its WebSockets have been told to close (1008). Called exactly
-    /// once for every session that started. The session's data is still there.
+    /// once for every session that started and ends; the stop of a gateway ends none. The session's data is still
+    /// there.
     #[doc(alias = "OnEndSession")]
     fn on_end_session(&self, session: &Session) {
         let _ = session;
