@@ -342,9 +342,14 @@ fn the_end_closes_every_socket_of_the_session() {
 }
 
 #[test]
-fn an_end_server_after_the_end_of_the_session_carries_1008() {
-    let ways: [fn(&mut WebSocket) -> Result<(), Status>; 2] =
-        [WebSocket::end_server, |ws| ws.writer()?.end_server()];
+fn whatever_a_server_does_after_the_end_of_its_session_the_close_carries_1008() {
+    type Finish = fn(&mut WebSocket) -> Result<(), Status>;
+    let ways: [Finish; 4] = [
+        WebSocket::end_server,
+        |ws| ws.writer()?.end_server(),
+        |_| Ok(()),
+        |_| Err(Status::App(900)),
+    ];
     for finish in ways {
         let served = serve(Config::default(), move || {
             move |ws: &mut WebSocket| {
