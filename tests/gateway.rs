@@ -160,6 +160,65 @@ fn a_websocket_is_listed_from_its_101_to_its_end() {
     served.until_empty();
 }
 
+#[test]
+fn a_configuration_that_cannot_work_is_refused() {
+    let cases: [(&str, u16, fn(&mut Config)); 9] = [
+        ("no connections", 214, |c| c.max_connections = 0),
+        ("no time for a handshake", 214, |c| {
+            c.handshake_timeout = Duration::ZERO;
+        }),
+        ("no time for a pong", 214, |c| {
+            c.pong_timeout = Duration::ZERO
+        }),
+        ("no fragments", 214, |c| c.max_fragments = 0),
+        ("an unsound cookie", 214, |c| {
+            c.sessions.cookie = "a;b".to_owned();
+        }),
+        ("an unsound path of the cookie", 214, |c| {
+            c.sessions.path = "/\r\nX-Y: 1".to_owned();
+        }),
+        ("no pings, so no pongs", Status::OK, |c| {
+            c.ping_interval = Duration::ZERO;
+            c.pong_timeout = Duration::ZERO;
+        }),
+        ("no end to a write", Status::OK, |c| {
+            c.write_timeout = Duration::ZERO;
+        }),
+        ("no wait for a close", Status::OK, |c| {
+            c.close_timeout = Duration::ZERO;
+        }),
+    ];
+    for (what, code, change) in cases {
+        let bound = Gateway::bind("127.0.0.1:0", config(change));
+        assert_eq!(Status::code_of(&bound), code, "{what}");
+    }
+}
+
+#[test]
+fn a_path_that_no_request_can_have_ends_the_run() {
+    let cases: [(&str, fn(Gateway) -> Gateway); 9] = [
+        ("no slash", |g| g.route("chat", || echo)),
+        ("nothing", |g| g.route("", || echo)),
+        ("a query", |g| g.route("/chat?x", || echo)),
+        ("a fragment", |g| g.route("/chat#x", || echo)),
+        ("a blank", |g| g.route("/ch at", || echo)),
+        ("twice", |g| g.route("/", || echo).route("/", || echo)),
+        ("a page without a slash", |g| g.page("x", "text/html", "")),
+        ("a page twice", |g| {
+            g.page("/", "text/html", "").page("/", "text/html", "")
+        }),
+        ("a page whose type breaks out of its line", |g| {
+            g.page("/", "text/html\r\nX-Y: 1", "")
+        }),
+    ];
+    for (what, add) in cases {
+        let gateway = add(Gateway::bind("127.0.0.1:0", Config::default()).expect("bind"));
+        // Were it to run, it would end at once and well.
+        gateway.handle().shutdown(Duration::ZERO);
+        assert_eq!(Status::code_of(&gateway.run()), 212, "{what}");
+    }
+}
+
 // ------------------------------------------------------------------------------------------------- bounds
 
 #[test]
@@ -181,6 +240,40 @@ fn one_connection_too_many_gets_503_and_service_goes_on() {
     drop(waiting);
     until("there is room again", || {
         Handshake::to(served.addr(), "/").send().response.status == 101
+    });
+}
+
+#[test]
+fn who_is_turned_away_can_read_the_answer_whatever_it_sends() {
+    let served = serve(config(|c| c.max_connections = 1), || echo);
+    let _inside = served.connect();
+    let started = Instant::now();
+    for _ in 0..8 {
+        let mut client = Client::dial(served.addr());
+        // The answer does not wait for the request, which is still on its way when it comes.
+        assert_eq!(client.recv_response().status, 503);
+        client.send_bytes(&Handshake::to(served.addr(), "/").bytes());
+        thread::sleep(ms(30));
+        client.send_bytes(b"and more");
+        client.expect_eof();
+    }
+    assert!(
+        started.elapsed() < ms(5_000),
+        "the end does not come at once"
+    );
+}
+
+#[test]
+fn who_is_turned_away_and_stays_is_cut_off() {
+    let served = serve(config(|c| c.max_connections = 1), || echo);
+    let _inside = served.connect();
+    let mut flooding = Client::dial(served.addr());
+    assert_eq!(flooding.recv_response().status, 503);
+    assert!(flooding.try_send_bytes(&vec![0; 32 << 20]).is_err());
+    let mut dripping = Client::dial(served.addr());
+    assert_eq!(dripping.recv_response().status, 503);
+    until("who drips is cut off", || {
+        dripping.try_send_bytes(b"x").is_err()
     });
 }
 

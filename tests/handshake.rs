@@ -264,6 +264,70 @@ fn a_request_that_trickles_in_is_given_up_at_one_deadline() {
 }
 
 #[test]
+fn of_several_reasons_to_refuse_the_first_counts() {
+    let served = gateway(Config::default());
+    let foreign_host = |path: &str| to(path).without("Host").header("Host", "evil.example");
+    let foreign_origin = |path: &str| to(path).origin("https://evil.example");
+    let cases = [
+        ("host before path", 403, foreign_host("/nothing").bytes()),
+        (
+            "path before origin",
+            404,
+            foreign_origin("/nothing").bytes(),
+        ),
+        (
+            "handshake before origin",
+            426,
+            foreign_origin("/echo").without("Upgrade").bytes(),
+        ),
+    ];
+    for (name, status, request) in cases {
+        refused(served.addr(), name, &request, status);
+    }
+}
+
+#[test]
+fn a_refusal_is_not_lost_though_the_client_keeps_sending() {
+    let served = gateway(Config::default());
+    let started = Instant::now();
+    let request = [to("/nothing").bytes(), vec![b'x'; 40_000]].concat();
+    for _ in 0..8 {
+        let mut client = Client::dial(served.addr());
+        client.send_bytes(&request);
+        assert_eq!(client.recv_response().status, 404);
+        client.expect_eof();
+    }
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(5), "no end at once: {took:?}");
+}
+
+#[test]
+fn who_was_refused_and_stays_is_cut_off() {
+    let served = gateway(config(|c| c.max_connections = 1));
+    let mut flooding = Client::dial(served.addr());
+    flooding.send_bytes(&to("/nothing").bytes());
+    assert_eq!(flooding.recv_response().status, 404);
+    assert!(flooding.try_send_bytes(&vec![0; 32 << 20]).is_err());
+    drop(flooding);
+    let refused = || to_served(&served).send().response.status == 404;
+    until("there is room again", refused);
+    // It holds on to its half, and gives the only place back all the same.
+    let mut holding = None;
+    until("there is room again", || {
+        let client = to_served(&served).send();
+        let in_turn = client.response.status == 404;
+        holding = in_turn.then_some(client);
+        in_turn
+    });
+    until("its place is given back", refused);
+}
+
+/// A request for a path that is not there, to this gateway.
+fn to_served(served: &Served) -> Handshake {
+    Handshake::to(served.addr(), "/nothing")
+}
+
+#[test]
 fn a_request_may_come_byte_by_byte() {
     let served = gateway(Config::default());
     let mut client = Client::dial(served.addr());

@@ -217,7 +217,7 @@ fn a_session_is_not_locked_while_a_call_back_runs() {
 #[test]
 fn a_refused_handshake_leaves_nothing_behind() {
     type Pre = fn(&mut PreServer<'_>) -> Result<(), Status>;
-    let cases: [(&str, Pre, u16, &str); 4] = [
+    let cases: [(&str, Pre, u16, &str); 6] = [
         (
             "an answer of its own",
             |pre| Err(pre.refuse(429, "one is enough")),
@@ -234,6 +234,13 @@ fn a_refused_handshake_leaves_nothing_behind() {
             "a status of the application",
             |_| Err(Status::App(901)),
             403,
+            "",
+        ),
+        ("the end of the gateway", |_| Err(Status::Shutdown), 503, ""),
+        (
+            "a failure of the system",
+            |_| Err(std::io::Error::other("as the test wants it").into()),
+            503,
             "",
         ),
         ("a panic", |_| panic!("as the test wants it"), 500, ""),
@@ -276,6 +283,20 @@ fn a_refused_handshake_leaves_the_session_it_came_with() {
     drop(noted);
 }
 
+#[test]
+fn a_session_that_ends_in_on_pre_server_closes_with_1008_though_nobody_reads() {
+    let (served, noted) = record(
+        |pre| {
+            assert_eq!(pre.session().open_websockets(), 1);
+            assert!(pre.handle().sessions().end(pre.session().id()));
+            Ok(())
+        },
+        |_| Ok(()),
+    );
+    served.connect().expect_close(1008);
+    assert_eq!(notes_of(&noted), ["pre", "server", "post"]);
+}
+
 // ---- rules 4 and 6: every way to end
 
 /// What the client does, and sees, once it is connected.
@@ -284,7 +305,7 @@ type Play = fn(&mut Client, &GatewayHandle);
 #[test]
 fn on_post_server_runs_once_in_every_way_of_ending() {
     type Server = fn(&mut WebSocket) -> Result<(), Status>;
-    let cases: [(&str, Server, Play); 13] = [
+    let cases: [(&str, Server, Play); 14] = [
         (
             "server returns",
             |_| Ok(()),
@@ -299,6 +320,11 @@ fn on_post_server_runs_once_in_every_way_of_ending() {
             "end_server_with",
             |ws| ws.end_server_with(CloseCode::new(4321), "so"),
             |c, _| assert_eq!(c.expect_close(4321), "so"),
+        ),
+        (
+            "server returns Closed",
+            |_| Err(Status::Closed(None)),
+            |c, _| drop(c.expect_close(1000)),
         ),
         (
             "an error",

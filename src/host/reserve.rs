@@ -44,3 +44,33 @@ impl Reserve {
 fn open() -> Option<File> {
     File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpStream;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn it_says_no_to_one_who_waits_and_waits_for_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let reserve = Reserve::new();
+        let mut client = TcpStream::connect(addr).unwrap();
+        assert!(reserve.refuse_one(&listener));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+
+        let late = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            TcpStream::connect(addr)
+        });
+        assert!(!reserve.refuse_one(&listener));
+        // Afterwards the listener waits again.
+        listener.accept().unwrap();
+        late.join().unwrap().unwrap();
+    }
+}

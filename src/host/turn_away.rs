@@ -76,3 +76,30 @@ pub(super) fn write_now(mut socket: &TcpStream, rejection: Rejection) {
     let _ = socket.set_nonblocking(true);
     let _ = socket.write(&answer::rejected(rejection, None));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn few_are_kept_and_none_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let turn_away = TurnAway::default();
+        let mut clients = Vec::new();
+        let mut refuse = || {
+            clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let line = Arc::new(Line::new(listener.accept().unwrap().0));
+            let wait = Some(Duration::from_secs(5));
+            line.socket().set_read_timeout(wait).unwrap();
+            turn_away.refuse(line, Rejection::Busy)
+        };
+        assert!(refuse());
+        let begun = Instant::now();
+        assert!(turn_away.look(begun));
+        assert!(begun.elapsed() < Duration::from_secs(3));
+        assert!((1..MOST).all(|_| refuse()));
+        assert!(!refuse(), "one too many is kept");
+        assert!(!turn_away.look(begun + 2 * KEPT));
+    }
+}
