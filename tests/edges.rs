@@ -130,30 +130,33 @@ fn a_fault_of_the_client_does_not_hold_the_read_that_meets_it() {
 
 #[test]
 fn a_client_that_pings_and_takes_no_answer_does_not_hold_a_poll() {
-    let (tell, heard) = mpsc::channel();
-    let served = serve(Config::default(), move || {
-        let tell = tell.clone();
-        move |ws: &mut WebSocket| {
-            let mut longest = Duration::ZERO;
-            let end = loop {
-                let begun = Instant::now();
-                let read = ws.read(0, Duration::ZERO);
-                longest = longest.max(begun.elapsed());
-                if !matches!(read, Err(Status::Timeout)) {
-                    break read;
-                }
-            };
-            let _ = tell.send((Status::code_of(&end), longest < AT_ONCE));
-            Ok(())
+    for shared in [false, true] {
+        let (tell, heard) = mpsc::channel();
+        let served = serve(Config::default(), move || {
+            let tell = tell.clone();
+            move |ws: &mut WebSocket| {
+                let _writer = shared.then(|| ws.writer());
+                let mut longest = Duration::ZERO;
+                let end = loop {
+                    let begun = Instant::now();
+                    let read = ws.read(0, Duration::ZERO);
+                    longest = longest.max(begun.elapsed());
+                    if !matches!(read, Err(Status::Timeout)) {
+                        break read;
+                    }
+                };
+                let _ = tell.send((Status::code_of(&end), longest < AT_ONCE));
+                Ok(())
+            }
+        });
+        let mut client = served.connect();
+        let pings = frame(true, 0, PING, Some([1, 2, 3, 4]), &[b'p'; 125]).repeat(1_000);
+        for _ in 0..150 {
+            client.send_bytes(&pings);
         }
-    });
-    let mut client = served.connect();
-    let pings = frame(true, 0, PING, Some([1, 2, 3, 4]), &[b'p'; 125]).repeat(1_000);
-    for _ in 0..150 {
-        client.send_bytes(&pings);
+        client.text("done");
+        assert_eq!(told(&heard), (1, true), "{shared}");
     }
-    client.text("done");
-    assert_eq!(told(&heard), (1, true));
 }
 
 #[test]

@@ -374,6 +374,32 @@ fn keepalive_frees_a_writer_that_is_stuck_while_the_server_reads() {
     served.until_empty();
 }
 
+#[test]
+fn a_server_that_is_busy_elsewhere_is_not_taken_for_stuck() {
+    let served = serve(alive(50, 50), || {
+        |ws: &mut WebSocket| {
+            thread::sleep(ms(600));
+            ws.write("done")
+        }
+    });
+    let mut client = served.connect();
+    client.expect_text("done");
+    client.expect_close(1000);
+}
+
+#[test]
+fn a_client_that_speaks_is_not_pinged() {
+    let served = serve(alive(1_000, 2_000), || echo);
+    let mut client = served.connect();
+    let started = Instant::now();
+    while started.elapsed() < ms(1_300) {
+        client.text("here");
+        assert_ne!(client.recv_frame().opcode, PING);
+        thread::sleep(ms(20));
+    }
+    client.end();
+}
+
 // ------------------------------------------------------------------------------------------------- stopping
 
 #[test]

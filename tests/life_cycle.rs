@@ -297,6 +297,24 @@ fn a_session_that_ends_in_on_pre_server_closes_with_1008_though_nobody_reads() {
     assert_eq!(notes_of(&noted), ["pre", "server", "post"]);
 }
 
+#[test]
+fn the_read_that_meets_the_end_of_the_session_says_1008() {
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(Some(gate));
+    let served = serve(quick(), move || {
+        let gate = gate.lock().expect("the lock").take();
+        move |ws: &mut WebSocket| {
+            assert!(ws.handle().sessions().end(ws.session_id()));
+            assert!(ws.read(0, SOON).expect_err("the end").is_closed());
+            // The client need not wait until the server has put its things away.
+            let _ = gate.as_ref().map(|gate| gate.recv_timeout(2 * SOON));
+            Ok(())
+        }
+    });
+    served.connect().expect_close(1008);
+    drop(go);
+}
+
 // ---- rules 4 and 6: every way to end
 
 /// What the client does, and sees, once it is connected.

@@ -271,6 +271,27 @@ fn the_timeout_bounds_the_whole_call() {
 // ---- rules 5 and 6: closed, and closed again
 
 #[test]
+fn a_short_timeout_after_a_long_one_is_short() {
+    with_websocket(|ws, client| {
+        client.text("at once");
+        ws.read(0, SOON).expect("a message");
+        let started = Instant::now();
+        assert!(ws.read(0, SHORT).expect_err("nothing").is_timeout());
+        assert!(started.elapsed() < SOON / 2);
+    });
+}
+
+#[test]
+fn a_poll_takes_the_whole_of_a_message_that_has_arrived() {
+    with_websocket(|ws, client| {
+        client.send_bytes(&frame(true, 0, BINARY, Some([1, 2, 3, 4]), &[7; 40_000]));
+        thread::sleep(10 * SHORT); // so that it has
+        let message = ws.read_message(Duration::ZERO).expect("all of it");
+        assert_eq!(message.len(), 40_000);
+    });
+}
+
+#[test]
 fn after_closed_every_read_says_closed() {
     with_websocket(|ws, client| {
         client.half_close();

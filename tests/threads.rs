@@ -253,6 +253,58 @@ fn end_server_of_a_writer_wakes_the_reader() {
     client.expect_eof();
 }
 
+#[test]
+fn a_writer_that_gives_up_wakes_the_reader() {
+    let mut config = quick();
+    config.write_timeout = Duration::from_millis(300);
+    let (tell, says) = mpsc::channel();
+    let served = serve(config, move || {
+        let tell = tell.clone();
+        move |ws: &mut WebSocket| {
+            let writer = ws.writer()?;
+            let stuck = thread::spawn(move || writer.write_data(&vec![0; 64 << 20].into()));
+            let read = Status::code_of(&ws.read(0, 6 * SOON));
+            let _ = tell.send((read, Status::code_of(&stuck.join().expect("no panic"))));
+            Ok(())
+        }
+    });
+    let _client = served.connect();
+    assert_eq!(told(&says), (7951, 308));
+}
+
+#[test]
+fn without_a_write_timeout_a_writer_waits_for_an_open_message() {
+    let mut config = quick();
+    config.write_timeout = Duration::ZERO;
+    with_websocket_of(
+        config,
+        |_| {},
+        |ws, client| {
+            let writer = ws.writer().expect("a writer");
+            ws.write_fragment(&"be".into(), false).expect("a write");
+            let other = thread::spawn(move || writer.write("between"));
+            thread::sleep(Duration::from_millis(50)); // so that it waits; it may also come later
+            ws.write_fragment(&"fore".into(), true).expect("a write");
+            other.join().expect("no panic").expect("a write");
+            client.expect_text("before");
+            client.expect_text("between");
+        },
+    );
+}
+
+#[test]
+fn what_is_buffered_beside_a_writer_is_written_at_64_kib() {
+    with_websocket(|ws, client| {
+        let _writer = ws.writer().expect("a writer");
+        ws.set_write_buffering(true);
+        let text = "x".repeat(10_000);
+        for _ in 0..8 {
+            ws.write(&text).expect("a write");
+        }
+        client.expect_text(&text);
+    });
+}
+
 // ---- messages
 
 #[test]

@@ -407,6 +407,21 @@ fn who_sends_on_after_a_violation_is_cut_off() {
 }
 
 #[test]
+fn a_close_is_not_lost_though_the_client_sends_on_for_a_while() {
+    let (served, reads) = telling(Config::default());
+    let mut client = served.connect();
+    client.send_bytes(&[0x83]);
+    for _ in 0..50 {
+        client.send_bytes(&[0x82; 10_000]);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    client.half_close();
+    client.expect_close(1002);
+    client.expect_eof();
+    assert_eq!(ended(&reads).code(), 402);
+}
+
+#[test]
 fn who_stays_silent_after_a_violation_is_left_in_time() {
     let (served, reads) = telling(config(|c| c.close_timeout = Duration::from_millis(200)));
     let mut client = served.connect();

@@ -326,6 +326,24 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_was_polled_still_waits() {
+        let (line, _client) = pair();
+        line.prepare(Duration::from_secs(5)).unwrap();
+        assert!(line.socket().nodelay().unwrap());
+        let wait = Duration::from_millis(100);
+        line.socket().set_read_timeout(Some(wait)).unwrap();
+        let poll = |line: &Line| line.recv_now(&mut [0; 8]).map(drop).unwrap_err();
+        let write = |line: &Line| line.send_now(b"x").map(drop).unwrap();
+        let acts: [&dyn Fn(&Line); 2] = [&|line| assert!(is_timeout(&poll(line))), &write];
+        for act in acts {
+            act(&line);
+            let started = Instant::now();
+            assert!(is_timeout(&line.recv(&mut [0; 8]).unwrap_err()));
+            assert!(started.elapsed() >= wait / 2);
+        }
+    }
+
+    #[test]
     fn a_send_beside_polls_loses_nothing() {
         let (line, mut client) = pair();
         line.prepare(Duration::from_secs(10)).unwrap();
