@@ -117,6 +117,19 @@ fn a_timeout_is_an_error_and_loses_nothing() {
 }
 
 #[test]
+fn a_write_that_is_not_taken_times_out() {
+    let mut config = quick();
+    config.write_timeout = Duration::from_millis(200);
+    let prepare = |pre: &mut PreServer<'_>| pre.set_mode(Mode::Raw);
+    with_websocket_of(config, prepare, |ws, _client| {
+        let mut raw = ws.raw(SOON).expect("raw");
+        let error = raw.write_all(&vec![0; 64 << 20]).expect_err("nobody reads");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(status_in(&error).map(Status::code), Some(308));
+    });
+}
+
+#[test]
 fn the_stream_ends_with_the_websocket() {
     #[allow(clippy::type_complexity)] // a table
     let ends: [(&str, fn(&mut WebSocket, &mut Client)); 5] = [

@@ -478,6 +478,19 @@ fn read_into_uses_the_memory_of_its_buffer_again() {
 }
 
 #[test]
+fn after_an_error_the_buffer_is_empty() {
+    with_websocket(|ws, client| {
+        client.send_frame(false, 0, TEXT, true, b"begun");
+        let mut buf = Data::from("of old");
+        let read = ws.read_into(&mut buf, 0, SHORT);
+        assert!(read.expect_err("no end").is_timeout() && buf.is_empty());
+        client.send_frame(true, 0, TEXT, true, b"not the rest");
+        let read = ws.read_into(&mut buf, 0, SOON);
+        assert!(matches!(read, Err(Status::Violation(_))) && buf.is_empty());
+    });
+}
+
+#[test]
 fn read_message_gives_a_whole_message_or_what_is_left_of_one() {
     with_websocket(|ws, client| {
         client.fragmented(BINARY, &[b"one ", b"", b"message"]);

@@ -305,6 +305,57 @@ fn what_is_buffered_beside_a_writer_is_written_at_64_kib() {
     });
 }
 
+#[test]
+fn after_the_end_of_the_session_nobody_writes() {
+    with_websocket(|ws, client| {
+        let writer = ws.writer().expect("a writer");
+        assert!(writer.is_open());
+        assert!(ws.handle().sessions().end(ws.session_id()));
+        assert!(!writer.is_open());
+        assert_eq!(Status::code_of(&writer.write("x")), 7951);
+        assert_eq!(Status::code_of(&ws.write("x")), 7951);
+        client.expect_close(1008);
+    });
+}
+
+#[test]
+fn a_writer_sees_that_the_client_has_closed() {
+    with_websocket(|ws, client| {
+        let writer = ws.writer().expect("a writer");
+        client.close(1000, "");
+        assert!(ws.read(0, SOON).expect_err("the end").is_closed());
+        assert!(!writer.is_open());
+    });
+}
+
+#[test]
+fn an_empty_io_write_is_no_message() {
+    with_websocket(|ws, client| {
+        let mut writer = ws.writer().expect("a writer");
+        assert_eq!(Write::write(&mut writer, b"").expect("nothing"), 0);
+        Write::write_all(&mut writer, b"something").expect("a write");
+        client.expect_text("something");
+    });
+}
+
+#[test]
+fn messages_hold_no_more_than_the_limit_though_the_websocket_takes_more() {
+    let mut config = quick();
+    config.max_message = 10;
+    with_websocket_of(
+        config,
+        |pre| pre.set_max_message(1_000),
+        |ws, client| {
+            client.text("few bytes");
+            client.text("too many bytes");
+            let messages = ws.messages().expect("messages");
+            assert_eq!(item(&messages), Ok("few bytes".into()));
+            assert!(item(&messages).is_err());
+            client.expect_close(1009);
+        },
+    );
+}
+
 // ---- messages
 
 #[test]
