@@ -162,6 +162,7 @@ fn a_websocket_is_listed_from_its_101_to_its_end() {
 
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
+    #[allow(clippy::type_complexity)] // a table
     let cases: [(&str, u16, fn(&mut Config)); 9] = [
         ("no connections", 214, |c| c.max_connections = 0),
         ("no time for a handshake", 214, |c| {
@@ -196,6 +197,7 @@ fn a_configuration_that_cannot_work_is_refused() {
 
 #[test]
 fn a_path_that_no_request_can_have_ends_the_run() {
+    #[allow(clippy::type_complexity)] // a table
     let cases: [(&str, fn(Gateway) -> Gateway); 9] = [
         ("no slash", |g| g.route("chat", || echo)),
         ("nothing", |g| g.route("", || echo)),
