@@ -363,6 +363,10 @@ fn check(config: &Config) -> Result<(), Status> {
             "pong_timeout is 0: no ping could be answered in time",
         ),
         (
+            config.max_message == 0,
+            "max_message is 0: no message could come",
+        ),
+        (
             config.max_fragments == 0,
             "max_fragments is 0: no message could come",
         ),
