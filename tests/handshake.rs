@@ -295,6 +295,10 @@ fn a_refusal_is_not_lost_though_the_client_keeps_sending() {
         let mut client = Client::dial(served.addr());
         client.send_bytes(&request);
         assert_eq!(client.recv_response().status, 404);
+        for _ in 0..2 {
+            thread::sleep(Duration::from_millis(20));
+            client.send_bytes(b"and more");
+        }
         client.expect_eof();
     }
     let took = started.elapsed();
