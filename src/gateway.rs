@@ -8,6 +8,7 @@ use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
 use crate::session;
 use crate::status::{Misuse, Status};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -125,6 +126,8 @@ impl Gateway {
             turn_away,
             clock,
             reserve,
+            not_accepted: Complaint::default(),
+            no_thread: Complaint::default(),
         };
         acceptor.handle.set_running(true);
         acceptor.handle.set_accepting(true);
@@ -215,17 +218,33 @@ struct Acceptor {
     turn_away: Arc<TurnAway>,
     clock: Clock,
     reserve: Arc<Reserve>,
+    not_accepted: Complaint,
+    no_thread: Complaint,
 }
 
 /// Delays after an accept that failed, doubled each time.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// How often a failing accept is logged.
+/// How often one and the same complaint is logged: whoever connects again and again must not fill the log.
 const COMPLAIN: Duration = Duration::from_secs(10);
+
+/// What went wrong and is logged once a period.
+#[derive(Debug, Default)]
+struct Complaint(Cell<Option<Instant>>);
+
+impl Complaint {
+    /// True if it is time to log it, which is taken as done.
+    fn is_due(&self) -> bool {
+        let due = self.0.get().is_none_or(|at| at.elapsed() >= COMPLAIN);
+        if due {
+            self.0.set(Some(Instant::now()));
+        }
+        due
+    }
+}
 
 impl Acceptor {
     fn accept(&self) {
         let mut delay = BACK_OFF.0;
-        let mut complained: Option<Instant> = None;
         while self.handle.stop_deadline().is_none() {
             match self.listener.accept() {
                 Ok((socket, peer)) => {
@@ -234,9 +253,8 @@ impl Acceptor {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+                    if self.not_accepted.is_due() {
                         log::error!("no connection can be accepted ({error}); trying again");
-                        complained = Some(Instant::now());
                     }
                     if is_out_of_descriptors(&error) && self.reserve.refuse_one(&self.listener) {
                         // Where one came there may be more: they need not wait for their no.
@@ -276,7 +294,9 @@ impl Acceptor {
             .stack_size(config.stack_size)
             .spawn(serve)
         {
-            log::error!("{peer}: no thread for another connection: {error}");
+            if self.no_thread.is_due() {
+                log::error!("{peer}: no thread for another connection: {error}");
+            }
             self.refuse(line, Rejection::Busy);
         }
     }

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,6 +146,25 @@ fn serve_apart(config: Config, before_the_end: impl FnOnce()) {
     before_the_end();
 }
 
+/// Lines that the second process logged at level error.
+static ERRORS: AtomicUsize = AtomicUsize::new(0);
+
+struct Errors;
+
+impl log::Log for Errors {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Error
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            ERRORS.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 fn echoes(client: &mut Client) {
     client.text("still here");
     client.expect_text("still here");
@@ -197,11 +217,18 @@ fn out_of_descriptors_it_can_still_be_stopped() {
 fn out_of_threads_it_refuses_and_recovers() {
     let limits = "ulimit -v 8000000"; // KiB
     let Some(apart) = Apart::start("out_of_threads_it_refuses_and_recovers", limits) else {
-        return serve_apart(config(|c| c.stack_size = 2 << 30), || ());
+        log::set_logger(&Errors).expect("no other logger");
+        log::set_max_level(log::LevelFilter::Error);
+        return serve_apart(config(|c| c.stack_size = 2 << 30), || {
+            let lines = ERRORS.load(Ordering::SeqCst);
+            assert!((1..5).contains(&lines), "{lines} lines at level error");
+        });
     };
     let mut inside: Vec<Client> = std::iter::from_fn(|| apart.connect()).collect();
     assert!((1..4).contains(&inside.len()), "{}", inside.len());
-    assert!(apart.connect().is_none());
+    for _ in 0..20 {
+        assert!(apart.connect().is_none());
+    }
     inside.iter_mut().for_each(echoes);
     inside.clear();
     until("there is room for a thread again", || {
