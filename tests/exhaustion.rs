@@ -1,4 +1,5 @@
-//! A gateway that runs out of descriptors or threads, in a process of its own under limits of its own (SECURITY S1, S2).
+//! A gateway that runs out of descriptors, threads or memory, in a process of its own under limits of its own
+//! (SECURITY S1, S2, S26).
 #![cfg(target_os = "linux")]
 
 mod client;
@@ -234,6 +235,30 @@ fn out_of_threads_it_refuses_and_recovers() {
     until("there is room for a thread again", || {
         apart.connect().is_some()
     });
+    apart.end();
+}
+
+#[test]
+fn a_message_that_memory_cannot_hold_ends_its_own_connection_only() {
+    let test = "a_message_that_memory_cannot_hold_ends_its_own_connection_only";
+    let limits = "ulimit -v 300000"; // KiB
+    let Some(apart) = Apart::start(test, limits) else {
+        return serve_apart(config(|c| c.max_message = 1 << 30), || ());
+    };
+    let mut other = apart.connect().expect("room");
+    let mut greedy = apart.connect().expect("room");
+    // A binary frame of 1 GiB, masked with zeros.
+    greedy.send_bytes(b"\x82\xff\0\0\0\0\x40\0\0\0\0\0\0\0");
+    let chunk = vec![0; 1 << 20];
+    for sent in 0.. {
+        assert!(sent < 1_024, "all of it was taken");
+        if greedy.try_send_bytes(&chunk).is_err() {
+            break;
+        }
+    }
+    echoes(&mut other);
+    drop((other, greedy));
+    apart.until_at_rest();
     apart.end();
 }
 

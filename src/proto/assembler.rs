@@ -72,9 +72,11 @@ impl Assembler {
     /// Adds a piece to `buf`.
     ///
     /// # Errors
-    /// [`Violation::MessageTooLong`] if `buf` would grow past `limit` bytes; nothing is added then.
+    /// [`Violation::MessageTooLong`] if `buf` would grow past `limit` bytes, or past what memory there is;
+    /// nothing is added then.
     pub fn push(buf: &mut Data, piece: &Piece<'_>, limit: usize) -> Result<(), Violation> {
-        if buf.len().saturating_add(piece.len()) > limit {
+        // A failed allocation would end the process, and with it everybody else's connection.
+        if buf.len().saturating_add(piece.len()) > limit || !buf.has_room(piece.len()) {
             return Err(Violation::MessageTooLong);
         }
         buf.push(piece);

@@ -101,6 +101,14 @@ impl Data {
         }
     }
 
+    /// Makes room for `more` bytes, growing as [`Data::push`] would; false if there is no memory for them.
+    pub(crate) fn has_room(&mut self, more: usize) -> bool {
+        match self {
+            Data::Text(text) => text.try_reserve(more).is_ok(),
+            Data::Binary(bytes) => bytes.try_reserve(more).is_ok(),
+        }
+    }
+
     /// Turns empty data into the other type without giving up its memory.
     pub(crate) fn become_kind(&mut self, kind: Kind) {
         if self.kind() == kind {
