@@ -84,9 +84,8 @@ impl Dedicated {
     /// A session that ended takes no more writes; a gateway that stops takes a last one.
     fn heed(&mut self) -> Result<(), Status> {
         match self.wire.line().asked() {
-            Some(End::Session) => {
-                self.wire
-                    .close(CloseCode::POLICY, "the session has ended")?;
+            Some(end @ End::Session) => {
+                self.wire.close_for(end)?;
                 Err(Status::Closed(None))
             }
             Some(End::Cut) => Err(Status::Closed(None)),

@@ -7,7 +7,7 @@
 use super::Timing;
 use super::line::{End, Line, is_timeout};
 use super::wire::Wire;
-use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Violation};
+use crate::proto::{Assembler, Data, Event, Inbox, Violation};
 use crate::status::Status;
 use std::io;
 use std::thread;
@@ -360,7 +360,7 @@ fn lost(wire: &mut Wire) -> Status {
 fn asked(wire: &mut Wire, end: End) -> Status {
     match end {
         End::Shutdown => return Status::Shutdown,
-        End::Session => drop(wire.close(CloseCode::POLICY, "the session has ended")),
+        End::Session => drop(wire.close_for(end)),
         End::Cut => wire.end_of_stream(),
         End::Ended => {}
     }

@@ -93,8 +93,9 @@ impl Line {
 
     /// Ends the connection where it stands: whoever reads or writes returns at once.
     pub(crate) fn cut(&self) {
-        self.asked.store(End::Cut as u8, Ordering::SeqCst);
-        let _ = self.socket.shutdown(Shutdown::Both);
+        if self.asked.swap(End::Cut as u8, Ordering::SeqCst) != End::Cut as u8 {
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
     }
 
     /// The reason somebody asked for, if anybody did.
@@ -145,8 +146,8 @@ impl Line {
         received
     }
 
-    /// Writes as much as goes without waiting: [`SendFault::TimedOut`] if that is nothing. For a connection of
-    /// one thread.
+    /// Writes as much as goes without waiting: [`SendFault::TimedOut`] if that is nothing. One thread at
+    /// a time, as [`Line::send`].
     pub(crate) fn send_now(&self, bytes: &[u8]) -> Result<usize, SendFault> {
         let lost = |_| SendFault::Lost;
         self.socket.set_nonblocking(true).map_err(lost)?;

@@ -119,18 +119,21 @@ impl Wire {
 
     /// The peer broke a rule of the owner's.
     pub(crate) fn fail(&mut self, violation: Violation) {
-        self.with(|conn| conn.fail(violation));
-        if let Wire::Duplex(_, duplex) = self {
-            duplex.turn.notify_all();
-        }
+        self.ending(|conn| conn.fail(violation));
     }
 
     /// The stream ended or failed.
     pub(crate) fn end_of_stream(&mut self) {
-        self.with(Conn::end_of_stream);
+        self.ending(Conn::end_of_stream);
+    }
+
+    /// Something that ends the connection: no writer waits for its turn any more.
+    fn ending<T>(&mut self, f: impl FnOnce(&mut Conn) -> T) -> T {
+        let done = self.with(f);
         if let Wire::Duplex(_, duplex) = self {
             duplex.turn.notify_all();
         }
+        done
     }
 
     /// Sends a frame; `buffered` leaves a small one in the output.
@@ -153,17 +156,11 @@ impl Wire {
             Wire::Duplex(_, duplex) => return duplex.send(kind, span, payload, true),
             Wire::Solo(solo) => solo,
         };
-        if payload.len() >= copy_below {
-            solo.conn
-                .send_header(kind, span, payload.len() as u64)
-                .map_err(refused)?;
-            return solo.write(payload);
-        }
-        solo.conn.send(kind, span, payload).map_err(refused)?;
-        if buffered && solo.conn.output().len() < BUFFERED {
+        let body = queue(&mut solo.conn, kind, span, payload, copy_below)?;
+        if buffered && body.is_empty() && solo.conn.output().len() < BUFFERED {
             return Ok(());
         }
-        solo.write(b"")
+        solo.write(body)
     }
 
     pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {
@@ -175,11 +172,14 @@ impl Wire {
     /// called with a code that is allowed on the wire.
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
         // Closed already: what is still in the output must go out all the same.
-        let _ = self.with(|conn| conn.close(code, reason));
-        if let Wire::Duplex(_, duplex) = self {
-            duplex.turn.notify_all();
-        }
+        let _ = self.ending(|conn| conn.close(code, reason));
         self.flush()
+    }
+
+    /// The same with the code and the reason that belong to this end.
+    pub(crate) fn close_for(&mut self, end: End) -> Result<(), Status> {
+        let (code, reason) = end.words().unwrap_or((CloseCode::NORMAL, ""));
+        self.close(code, reason)
     }
 
     /// Writes all output.
@@ -264,14 +264,7 @@ impl Duplex {
         } else {
             self.between_messages()?
         };
-        let mut body = payload;
-        if payload.len() >= COPY_BELOW {
-            conn.send_header(kind, span, payload.len() as u64)
-                .map_err(refused)?;
-        } else {
-            conn.send(kind, span, payload).map_err(refused)?;
-            body = b"";
-        }
+        let body = queue(&mut conn, kind, span, payload, COPY_BELOW)?;
         conn.take_output(&mut wire);
         drop(conn);
         self.write(&wire, body)
@@ -406,6 +399,25 @@ impl Duplex {
             self.turn.notify_all();
         }
         sent
+    }
+}
+
+/// Queues a frame and gives what of it is to be written from where it lies: all of a payload of `copy_below`
+/// bytes and more, nothing of a smaller one.
+fn queue<'a>(
+    conn: &mut Conn,
+    kind: Kind,
+    span: Span,
+    payload: &'a [u8],
+    copy_below: usize,
+) -> Result<&'a [u8], Status> {
+    if payload.len() >= copy_below {
+        conn.send_header(kind, span, payload.len() as u64)
+            .map_err(refused)?;
+        Ok(payload)
+    } else {
+        conn.send(kind, span, payload).map_err(refused)?;
+        Ok(b"")
     }
 }
 
