@@ -1,6 +1,7 @@
 //! A connection that owns a thread: its two sides, and its end.
 
-use super::incoming::{Ask, Incoming};
+use super::gather::Ask;
+use super::incoming::Incoming;
 use super::line::{End, Line};
 use super::wire::{Duplex, Wire};
 use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Limits, Span};

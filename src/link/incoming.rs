@@ -5,6 +5,7 @@
 //! it changes, so a ping-pong costs one `recv` and one `send` a message.
 
 use super::Timing;
+use super::gather::{Ask, Patience, Source, gather};
 use super::line::{End, Line, is_timeout};
 use super::wire::Wire;
 use crate::proto::{Assembler, Data, Event, Inbox, Violation};
@@ -21,15 +22,18 @@ const DRAIN: usize = 32 << 20;
 const REPLIES: usize = 4 * 1_024;
 /// How much later than asked a wait may end, so that the socket's timeout need not be set for each.
 const SLACK: Duration = Duration::from_millis(2);
-/// Receives that a read without patience may do: enough for a message that has arrived, and no flood can
-/// hold it.
-const POLLS: u32 = 64;
 
 /// What is needed to read; moves to another thread when the reading does.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    inbox: Inbox,
     assembler: Assembler,
+    intake: Intake,
+}
+
+/// Received bytes, and the waiting for more.
+#[derive(Debug)]
+struct Intake {
+    inbox: Inbox,
     timing: Timing,
     /// The socket's read timeout, as last set here; zero, which none can be, before that.
     wait: Option<Duration>,
@@ -43,91 +47,19 @@ pub(crate) struct Incoming {
     failed: bool,
 }
 
-/// What a read asks for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ask {
-    /// Units at most: characters of text, bytes of binary data.
-    pub(crate) len: usize,
-    /// Units that are enough to return before the message ends.
-    pub(crate) enough: usize,
-    /// Bytes at most; a message that goes past them is refused.
-    pub(crate) limit: usize,
-    /// The end of the message and nothing less. A `len` without end asks for less: for what there is of a
-    /// message whose rest was lost.
-    pub(crate) whole: bool,
-}
-
-impl Ask {
-    /// `len` units or the end of the message.
-    pub(crate) fn units(len: usize) -> Ask {
-        Ask {
-            len,
-            enough: len,
-            limit: usize::MAX,
-            whole: false,
-        }
-    }
-
-    /// The rest of the message, if it is not longer than `limit` bytes.
-    pub(crate) fn message(limit: usize) -> Ask {
-        Ask {
-            len: usize::MAX,
-            enough: usize::MAX,
-            limit,
-            whole: true,
-        }
-    }
-
-    /// Whatever is there, up to `len` units.
-    pub(crate) fn some(len: usize) -> Ask {
-        Ask {
-            len,
-            enough: 1,
-            limit: usize::MAX,
-            whole: false,
-        }
-    }
-}
-
-/// How long a read may go on waiting. The clock is first looked at when it has to wait.
-struct Patience {
-    timeout: Duration,
-    end: Option<Instant>,
-    begun: bool,
-    polls: u32,
-}
-
-impl Patience {
-    fn new(timeout: Duration) -> Patience {
-        Patience {
-            timeout,
-            end: None,
-            begun: false,
-            polls: POLLS,
-        }
-    }
-
-    /// What is left of it; `None` for one without end.
-    fn left(&mut self, now: Instant) -> Option<Duration> {
-        if !self.begun {
-            self.begun = true;
-            self.end = now.checked_add(self.timeout);
-        }
-        self.end.map(|end| end.saturating_duration_since(now))
-    }
-}
-
 impl Incoming {
     pub(crate) fn new(inbox: Inbox, timing: Timing) -> Incoming {
         Incoming {
-            inbox,
             assembler: Assembler::new(),
-            timing,
-            wait: Some(Duration::ZERO),
-            quiet_since: None,
-            pinged: None,
-            ping_waits: false,
-            failed: false,
+            intake: Intake {
+                inbox,
+                timing,
+                wait: Some(Duration::ZERO),
+                quiet_since: None,
+                pinged: None,
+                ping_waits: false,
+                failed: false,
+            },
         }
     }
 
@@ -140,50 +72,60 @@ impl Incoming {
         ask: Ask,
         timeout: Duration,
     ) -> Result<bool, Status> {
-        let mut units = self.assembler.begin(buf, ask.len);
-        let mut patience = Patience::new(timeout);
-        while units < ask.enough {
-            let event = match wire.receive(&mut self.inbox, ask.len - units) {
-                Ok(event) => event,
-                Err(violation) => return Err(self.failed(wire, violation)),
-            };
-            match event {
-                Some(Event::Data(piece)) => {
-                    if let Err(violation) = Assembler::push(buf, &piece, ask.limit) {
-                        wire.fail(violation);
-                        return Err(self.failed(wire, violation));
-                    }
-                    if piece.message_end {
-                        return Ok(true);
-                    }
-                    // A whole message is asked for: nobody needs the count.
-                    units += if ask.whole { 0 } else { piece.units() };
-                }
-                Some(Event::Ping) => {
-                    if wire.with(|conn| conn.output().len()) >= REPLIES {
-                        wire.flush_replies(!timeout.is_zero())?;
-                    }
-                }
-                Some(Event::Pong) => {}
-                // The answer goes out; if it cannot, the connection is closed all the same.
-                Some(Event::Close) => drop(wire.flush()),
-                None => match self.fill(wire, &mut patience) {
-                    Ok(()) => {}
-                    Err(Status::Timeout) => {
-                        self.assembler.hold(buf);
-                        return Err(Status::Timeout);
-                    }
-                    // What came before the close is handed out before it, but never as a whole message.
-                    Err(status) if status.is_closed() && !buf.is_empty() && !ask.whole => {
-                        break;
-                    }
-                    Err(status) => return Err(status),
-                },
-            }
-        }
-        Ok(false)
+        let intake = &mut self.intake;
+        gather(
+            &mut OwnThread { intake, wire },
+            &mut self.assembler,
+            buf,
+            ask,
+            &mut Patience::new(timeout),
+        )
     }
 
+    /// After our close frame went out: reads and drops until the peer's comes, after a fault until its stream
+    /// ends, the close timeout ends or too much has come.
+    pub(crate) fn drain(&mut self, wire: &mut Wire) {
+        self.intake.drain(wire);
+    }
+}
+
+/// A read on the connection's own thread.
+struct OwnThread<'a> {
+    intake: &'a mut Intake,
+    wire: &'a mut Wire,
+}
+
+impl Source for OwnThread<'_> {
+    fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation> {
+        self.wire.receive(&mut self.intake.inbox, want)
+    }
+
+    fn fail(&mut self, violation: Violation) {
+        self.wire.fail(violation);
+    }
+
+    fn failed(&mut self, violation: Violation) -> Status {
+        self.intake.failed(self.wire, violation)
+    }
+
+    fn pinged(&mut self, patience: &Patience) -> Result<(), Status> {
+        if self.wire.with(|conn| conn.output().len()) >= REPLIES {
+            self.wire.flush_replies(!patience.timeout.is_zero())?;
+        }
+        Ok(())
+    }
+
+    /// The answer goes out; if it cannot, the connection is closed all the same.
+    fn close_came(&mut self) {
+        drop(self.wire.flush());
+    }
+
+    fn fill(&mut self, patience: &mut Patience) -> Result<(), Status> {
+        self.intake.fill(self.wire, patience)
+    }
+}
+
+impl Intake {
     /// Waits for more bytes and takes them in.
     fn fill(&mut self, wire: &mut Wire, patience: &mut Patience) -> Result<(), Status> {
         if !wire.with(|conn| conn.is_open()) {
@@ -301,9 +243,7 @@ impl Incoming {
         violation.into()
     }
 
-    /// After our close frame went out: reads and drops until the peer's comes, after a fault until its stream
-    /// ends, the close timeout ends or too much has come.
-    pub(crate) fn drain(&mut self, wire: &mut Wire) {
+    fn drain(&mut self, wire: &mut Wire) {
         if wire.with(|conn| conn.is_over()) && !self.failed {
             return;
         }

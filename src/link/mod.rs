@@ -10,13 +10,14 @@
 
 mod clock;
 mod dedicated;
+mod gather;
 mod incoming;
 mod line;
 mod wire;
 
 pub(crate) use clock::Clock;
 pub(crate) use dedicated::{Dedicated, Timing};
-pub(crate) use incoming::Ask;
+pub(crate) use gather::Ask;
 pub(crate) use line::{End, Line, StuckWatch, is_timeout};
 pub(crate) use wire::Duplex;
 

@@ -279,6 +279,19 @@ impl Conn {
     /// # Errors
     /// As [`Conn::send`].
     pub fn send_header(&mut self, kind: Kind, span: Span, len: u64) -> Result<(), Refused> {
+        let opcode = self.begin_frame(kind, span)?;
+        // A pong that waits for room goes first: it must not come between the header and its payload.
+        self.out.late_pong();
+        self.out.header(span != Span::More, opcode, len);
+        Ok(())
+    }
+
+    /// Takes note of a frame that the caller encodes and queues by itself, ahead of [`Conn::output`] or behind a
+    /// whole frame of it: the opcode it has.
+    ///
+    /// # Errors
+    /// As [`Conn::send`].
+    pub fn begin_frame(&mut self, kind: Kind, span: Span) -> Result<Opcode, Refused> {
         if self.state.next(Input::Send) == Action::Refuse {
             return Err(Refused::Closed);
         }
@@ -291,10 +304,7 @@ impl Conn {
             (Some(_), Span::Last) => (Opcode::Continuation, None),
         };
         self.sending = sending;
-        // A pong that waits for room goes first: it must not come between the header and its payload.
-        self.out.late_pong();
-        self.out.header(span != Span::More, opcode, len);
-        Ok(())
+        Ok(opcode)
     }
 
     /// Queues a ping.

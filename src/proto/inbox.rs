@@ -47,9 +47,7 @@ impl Inbox {
     pub fn with_bytes(bytes: &[u8]) -> Inbox {
         let mut inbox = Inbox::new();
         if !bytes.is_empty() {
-            inbox.bytes = bytes.to_vec();
-            inbox.bytes.resize(bytes.len().max(inbox.min), 0);
-            inbox.end = bytes.len();
+            inbox.put(bytes);
         }
         inbox
     }
@@ -85,6 +83,21 @@ impl Inbox {
     pub fn filled(&mut self, n: usize) {
         self.end = (self.end + n).min(self.bytes.len());
         self.filled_up = self.end == self.bytes.len();
+    }
+
+    /// Adds bytes that another inbox had to leave unread.
+    pub fn put(&mut self, bytes: &[u8]) {
+        if self.bytes.len() - self.end < bytes.len() {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            let needed = (self.end + bytes.len()).max(self.min);
+            self.bytes.resize(needed.max(self.bytes.len()), 0);
+        }
+        if let Some(space) = self.bytes.get_mut(self.end..self.end + bytes.len()) {
+            space.copy_from_slice(bytes);
+            self.end += bytes.len();
+        }
     }
 
     /// Marks the next `n` bytes as read and says where they are; they stay there until the next
@@ -149,6 +162,18 @@ mod tests {
         assert_eq!(sizes, [200, 400, 800, 1_000, 1_000]);
         inbox.shrink();
         assert_eq!(inbox.space().len(), 200);
+    }
+
+    #[test]
+    fn what_was_put_comes_first() {
+        let mut inbox = Inbox::with_sizes(200, 400);
+        inbox.put(&[1; 150]);
+        inbox.consume(100);
+        inbox.put(&[2; 300]);
+        put(&mut inbox, &[3; 10]);
+        assert_eq!(inbox.unread(), [&[1; 50][..], &[2; 300], &[3; 10]].concat());
+        inbox.put(b"");
+        assert_eq!(inbox.unread().len(), 360);
     }
 
     #[test]

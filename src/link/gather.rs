@@ -1,0 +1,145 @@
+//! What a read asks for, and the one loop that gathers it: the same for a connection that owns its thread and for
+//! a shared one. They differ in where bytes come from and how that is waited for, which is their [`Source`].
+
+use crate::proto::{Assembler, Data, Event, Violation};
+use crate::status::Status;
+use std::time::{Duration, Instant};
+
+/// Receives that a read without patience may do: enough for a message that has arrived, and no flood can
+/// hold it.
+const POLLS: u32 = 64;
+
+/// What a read asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    /// Units at most: characters of text, bytes of binary data.
+    pub(crate) len: usize,
+    /// Units that are enough to return before the message ends.
+    pub(crate) enough: usize,
+    /// Bytes at most; a message that goes past them is refused.
+    pub(crate) limit: usize,
+    /// The end of the message and nothing less. A `len` without end asks for less: for what there is of a
+    /// message whose rest was lost.
+    pub(crate) whole: bool,
+}
+
+impl Ask {
+    /// `len` units or the end of the message.
+    pub(crate) fn units(len: usize) -> Ask {
+        Ask {
+            len,
+            enough: len,
+            limit: usize::MAX,
+            whole: false,
+        }
+    }
+
+    /// The rest of the message, if it is not longer than `limit` bytes.
+    pub(crate) fn message(limit: usize) -> Ask {
+        Ask {
+            len: usize::MAX,
+            enough: usize::MAX,
+            limit,
+            whole: true,
+        }
+    }
+
+    /// Whatever is there, up to `len` units.
+    pub(crate) fn some(len: usize) -> Ask {
+        Ask {
+            len,
+            enough: 1,
+            limit: usize::MAX,
+            whole: false,
+        }
+    }
+}
+
+/// How long a read may go on waiting. The clock is first looked at when it has to wait.
+pub(super) struct Patience {
+    pub(super) timeout: Duration,
+    end: Option<Instant>,
+    begun: bool,
+    pub(super) polls: u32,
+}
+
+impl Patience {
+    pub(super) fn new(timeout: Duration) -> Patience {
+        Patience {
+            timeout,
+            end: None,
+            begun: false,
+            polls: POLLS,
+        }
+    }
+
+    /// What is left of it; `None` for one without end.
+    pub(super) fn left(&mut self, now: Instant) -> Option<Duration> {
+        if !self.begun {
+            self.begun = true;
+            self.end = now.checked_add(self.timeout);
+        }
+        self.end.map(|end| end.saturating_duration_since(now))
+    }
+}
+
+/// Where a read finds events, and how it waits for more.
+pub(super) trait Source {
+    /// The next event of what has been received.
+    fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation>;
+    /// The peer broke a rule of the owner's.
+    fn fail(&mut self, violation: Violation);
+    /// The peer broke the protocol or a rule: its close frame is queued. What the read returns.
+    fn failed(&mut self, violation: Violation) -> Status;
+    /// A ping came, and its answer is queued.
+    fn pinged(&mut self, patience: &Patience) -> Result<(), Status>;
+    /// A close frame came, and if it was the first its answer is queued.
+    fn close_came(&mut self);
+    /// Waits for more bytes and takes them in.
+    fn fill(&mut self, patience: &mut Patience) -> Result<(), Status>;
+}
+
+/// Reads what was asked for of the present message into `buf`; true if that was its end. What an unfinished read
+/// has gathered is kept in `assembler` for the next.
+pub(super) fn gather(
+    source: &mut impl Source,
+    assembler: &mut Assembler,
+    buf: &mut Data,
+    ask: Ask,
+    patience: &mut Patience,
+) -> Result<bool, Status> {
+    let mut units = assembler.begin(buf, ask.len);
+    while units < ask.enough {
+        let event = match source.receive(ask.len - units) {
+            Ok(event) => event,
+            Err(violation) => return Err(source.failed(violation)),
+        };
+        match event {
+            Some(Event::Data(piece)) => {
+                if let Err(violation) = Assembler::push(buf, &piece, ask.limit) {
+                    source.fail(violation);
+                    return Err(source.failed(violation));
+                }
+                if piece.message_end {
+                    return Ok(true);
+                }
+                // A whole message is asked for: nobody needs the count.
+                units += if ask.whole { 0 } else { piece.units() };
+            }
+            Some(Event::Ping) => source.pinged(patience)?,
+            Some(Event::Pong) => {}
+            Some(Event::Close) => source.close_came(),
+            None => match source.fill(patience) {
+                Ok(()) => {}
+                Err(Status::Timeout) => {
+                    assembler.hold(buf);
+                    return Err(Status::Timeout);
+                }
+                // What came before the close is handed out before it, but never as a whole message.
+                Err(status) if status.is_closed() && !buf.is_empty() && !ask.whole => break,
+                Err(status) => return Err(status),
+            },
+        }
+    }
+    Ok(false)
+}
