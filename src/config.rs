@@ -45,6 +45,8 @@ pub struct Config {
     pub host_names: Vec<String>,
     /// The session table's own part.
     pub sessions: SessionConfig,
+    /// The part of shared WebSockets.
+    pub shared: SharedConfig,
 }
 
 impl Default for Config {
@@ -63,6 +65,7 @@ impl Default for Config {
             origins: Origins::default(),
             host_names: Vec::new(),
             sessions: SessionConfig::default(),
+            shared: SharedConfig::default(),
         }
     }
 }
@@ -82,6 +85,7 @@ impl Config {
         ] {
             *duration = YEAR.min(*duration);
         }
+        self.shared.slow_consumer = self.shared.slow_consumer.within_a_year();
         self
     }
 }
@@ -110,6 +114,73 @@ impl Default for SessionConfig {
             timeout: Duration::from_secs(900),
             max_sessions: 65_536,
             max_sockets: 64,
+        }
+    }
+}
+
+/// The limits of shared WebSockets, and of the pool that serves them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SharedConfig {
+    /// Threads that run `on_client_message`; zero is one for each processor. They start with the first shared
+    /// WebSocket, and one more beside them that watches. Default 0.
+    pub workers: usize,
+    /// Bytes that may wait for a client that takes them too slowly. One message of any length goes into an empty
+    /// outbox. Default 1 MiB.
+    pub outbox_bytes: usize,
+    /// Messages that may wait for such a client. Default 1,024.
+    pub outbox_messages: usize,
+    /// What happens to a write whose outbox is full, unless the WebSocket has its own policy. Default: the writer
+    /// waits, 10 s at most.
+    pub slow_consumer: SlowConsumer,
+    /// Bytes of messages that `on_client_message` may keep for a read; with more, nothing more is read from the
+    /// client. Default 1 MiB.
+    pub kept_bytes: usize,
+    /// How many such messages. Default 64.
+    pub kept_messages: usize,
+}
+
+impl Default for SharedConfig {
+    fn default() -> SharedConfig {
+        SharedConfig {
+            workers: 0,
+            outbox_bytes: 1 << 20,
+            outbox_messages: 1_024,
+            slow_consumer: SlowConsumer::Block(Duration::from_secs(10)),
+            kept_bytes: 1 << 20,
+            kept_messages: 64,
+        }
+    }
+}
+
+/// What a write to a shared WebSocket does when its outbox is full, because the client takes messages more slowly
+/// than they are written. [`WebSocket::set_slow_consumer`](crate::WebSocket::set_slow_consumer) chooses it for one.
+///
+/// Whatever the policy, a client that takes less than 256 KiB of what waits within
+/// [`Config::write_timeout`] is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// The writer waits for room, this long at most; then the message is not taken:
+    /// [`Limit::OutboxFull`](crate::Limit::OutboxFull). A message that is published, or comes by the control
+    /// address, does not wait.
+    Block(Duration),
+    /// The message is not taken: [`Limit::OutboxFull`](crate::Limit::OutboxFull).
+    DropNewest,
+    /// The message is taken, and the oldest that wait are given up for it;
+    /// [`WebSocket::dropped`](crate::WebSocket::dropped) counts them.
+    DropOldest,
+    /// All that waits is given up and the client is closed with 1013:
+    /// [`Limit::SlowConsumer`](crate::Limit::SlowConsumer).
+    Disconnect,
+}
+
+impl SlowConsumer {
+    /// With a wait that can be added to a point in time.
+    pub(crate) fn within_a_year(self) -> SlowConsumer {
+        match self {
+            SlowConsumer::Block(time) => SlowConsumer::Block(time.min(YEAR)),
+            other => other,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::handle::GatewayHandle;
-use crate::host::{Host, LOOK, New, Page, Reserve, TurnAway};
+use crate::host::{Host, LOOK, New, Page, Pool, Reserve, TurnAway};
 use crate::link::{Clock, Line};
 use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 pub struct Gateway {
     listener: TcpListener,
     handle: GatewayHandle,
-    routes: HashMap<String, New>,
+    routes: HashMap<Arc<str>, New>,
     pages: HashMap<String, Page>,
     /// A path that cannot be one, or was given twice.
     bad_route: Option<String>,
@@ -77,7 +77,7 @@ impl Gateway {
         F: Fn() -> S + Send + Sync + 'static,
     {
         let new: New = Box::new(move || Box::new(new()));
-        if !is_path(path) || self.routes.insert(path.to_owned(), new).is_some() {
+        if !is_path(path) || self.routes.insert(path.into(), new).is_some() {
             self.bad_route.get_or_insert(path.to_owned());
         }
         self
@@ -115,6 +115,7 @@ impl Gateway {
             handle: self.handle.clone(),
             routes: self.routes,
             pages: self.pages,
+            pool: Pool::default(),
         });
         let turn_away = Arc::new(TurnAway::default());
         let reserve = Arc::new(Reserve::new());
@@ -287,7 +288,7 @@ impl Acceptor {
         let name = format!("csp-{}", place.number());
         let serve = {
             let (host, line) = (Arc::clone(&self.host), Arc::clone(&line));
-            move || host.serve(&line, &place, peer)
+            move || host.serve(&line, place, peer)
         };
         if let Err(error) = thread::Builder::new()
             .name(name)
@@ -312,6 +313,7 @@ impl Acceptor {
         let Acceptor {
             listener,
             handle,
+            host,
             clock,
             ..
         } = self;
@@ -325,6 +327,7 @@ impl Acceptor {
                 .table()
                 .wait_empty(Instant::now() + Duration::from_millis(200));
         }
+        host.pool.stop();
         drop(clock);
         handle
     }
@@ -362,6 +365,7 @@ fn start_clock(
             if keepalive {
                 handle.table().cut_stuck(now, stuck);
             }
+            handle.table().tick_shared(now);
         }
         if turn_away.look(now) { LOOK } else { tick }
     })
@@ -389,6 +393,10 @@ fn check(config: &Config) -> Result<(), Status> {
         (
             config.max_fragments == 0,
             "max_fragments is 0: no message could come",
+        ),
+        (
+            config.shared.outbox_bytes == 0 || config.shared.outbox_messages == 0,
+            "shared.outbox_bytes or shared.outbox_messages is 0: nothing could wait for a client",
         ),
         (
             !session::cookie_is_sound(&config.sessions),
@@ -439,7 +447,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut routes: Vec<&String> = self.routes.keys().collect();
+        let mut routes: Vec<&Arc<str>> = self.routes.keys().collect();
         routes.sort();
         f.debug_struct("Gateway")
             .field("local_addr", &self.handle.local_addr())

@@ -1,9 +1,13 @@
 //! The cheap clone of a gateway that others hold.
 
 use crate::config::{Config, YEAR};
-use crate::link::lock;
+use crate::id::WebSocketId;
+use crate::link::{Common, lock};
+use crate::proto::Data;
 use crate::session::SessionTable;
+use crate::status::Status;
 use crate::table::{Table, WebSocketInfo};
+use crate::topics::Topics;
 use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -22,6 +26,7 @@ struct Shared {
     config: Config,
     table: Arc<Table>,
     sessions: SessionTable,
+    topics: Topics,
     stop: Mutex<Stop>,
     stop_changed: Condvar,
 }
@@ -48,6 +53,7 @@ impl GatewayHandle {
             sessions: SessionTable::new(config.sessions.clone()),
             config,
             table: Arc::default(),
+            topics: Topics::default(),
             stop: Mutex::default(),
             stop_changed: Condvar::new(),
         };
@@ -70,6 +76,28 @@ impl GatewayHandle {
     #[doc(alias = "%session")]
     pub fn sessions(&self) -> &SessionTable {
         &self.shared.sessions
+    }
+
+    /// Sends a message to every WebSocket that is subscribed to `topic`; how many took it.
+    ///
+    /// Waits for nobody: a subscriber whose outbox is full is dealt with as its
+    /// [`SlowConsumer`](crate::SlowConsumer) says, and does not delay the others. The message is encoded once. All
+    /// subscribers get the messages of a topic in the same order, whoever publishes them.
+    pub fn publish(&self, topic: &str, data: &Data) -> usize {
+        self.shared.topics.publish(topic, data)
+    }
+
+    /// Sends a message to a shared WebSocket without waiting for room in its outbox.
+    pub(crate) fn push(&self, id: &WebSocketId, data: &Data) -> Result<(), Status> {
+        let (shared, _) = self.table().find_shared(id)?;
+        shared.send_common(&Common::new(data.kind(), data.as_bytes()))
+    }
+
+    /// Gives a shared WebSocket a turn now, in which what was kept is offered again.
+    pub(crate) fn wake(&self, id: &WebSocketId) -> Result<(), Status> {
+        let (shared, _) = self.table().find_shared(id)?;
+        shared.offer();
+        Ok(())
     }
 
     /// Stops the gateway: it accepts nobody any more, every read that waits returns
@@ -110,6 +138,10 @@ impl GatewayHandle {
 
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.shared.table
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.shared.topics
     }
 
     /// When the gateway must be done, once somebody has asked for its end.

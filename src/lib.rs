@@ -1,27 +1,32 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(not(unix))]
+compile_error!("csp-websocket needs a Unix: it waits for sockets by their descriptors");
+
 mod config;
 mod gateway;
 mod handle;
 mod host;
 mod id;
 mod link;
+mod open_server;
 pub mod proto;
 mod raw;
 mod server;
 mod session;
 mod status;
 mod table;
+mod topics;
 mod websocket;
 mod writer;
 
-pub use config::{Config, SessionConfig};
+pub use config::{Config, SessionConfig, SharedConfig, SlowConsumer};
 pub use gateway::{Gateway, Running};
 pub use handle::GatewayHandle;
 pub use id::{SessionId, WebSocketId};
 pub use proto::{CloseCode, CloseFrame, Data, Origins, Request, Violation};
 pub use raw::Raw;
-pub use server::{PreServer, WebSocketServer};
+pub use server::{Delivery, PreServer, WebSocketServer};
 pub use session::{Session, SessionData, SessionEvents, SessionTable};
 pub use status::{Limit, Misuse, Refusal, Status};
 pub use table::{Mode, WebSocketInfo};

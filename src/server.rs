@@ -2,7 +2,7 @@
 
 use crate::handle::GatewayHandle;
 use crate::id::WebSocketId;
-use crate::proto::{Request, answer};
+use crate::proto::{Data, Request, answer};
 use crate::session::Session;
 use crate::status::{Misuse, Refusal, Status};
 use crate::table::Mode;
@@ -51,11 +51,40 @@ pub trait WebSocketServer: Send {
     /// The life of the WebSocket. Returning from it is an implicit `end_server`: all that was written goes
     /// out, then a close frame with 1000.
     ///
+    /// In [`Mode::Shared`] it runs first, on a thread of its own, and may read as long as it likes. Returning from it
+    /// gives that thread up; unless it called `end_server`, the WebSocket stays open, and messages go to
+    /// [`on_client_message`](Self::on_client_message).
+    ///
     /// # Errors
     /// [`Status::Closed`] and [`Status::Shutdown`] are ordinary ends, so that `?` after a read is enough. Any
     /// other status, or a panic, is logged and closes with 1011.
     #[doc(alias = "Server")]
     fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status>;
+
+    /// Called for each whole message of a shared WebSocket after `server` has returned: in order, never two at once
+    /// for one WebSocket, on one of the pool's threads. While it runs it holds that thread; other WebSockets are
+    /// served by the others.
+    ///
+    /// [`Delivery::Done`] says that the message is consumed. [`Delivery::Keep`], the default, leaves it in a bounded
+    /// queue for [`WebSocket::read`]: here, by whoever opened the WebSocket by its ID, or in another call after
+    /// `send_async_message`. A full queue stops the reading from the client.
+    ///
+    /// `close` is true once, with empty data, when the client has closed or was lost. It is not called so when the
+    /// end comes from this side.
+    ///
+    /// # Errors
+    /// As [`server`](Self::server): [`Status::Closed`] and [`Status::Shutdown`] are ordinary, any other status, or a
+    /// panic, is logged and closes with 1011.
+    #[doc(alias = "OnClientMessage")]
+    fn on_client_message(
+        &mut self,
+        ws: &mut WebSocket,
+        data: Data,
+        close: bool,
+    ) -> Result<Delivery, Status> {
+        let _ = (ws, close);
+        Ok(Delivery::Keep(data))
+    }
 
     /// Called once after the close, for every WebSocket that got past `on_pre_server`. IDs, session and
     /// request can be read; writes give [`Status::Closed`].
@@ -67,6 +96,15 @@ pub trait WebSocketServer: Send {
         let _ = ws;
         Ok(())
     }
+}
+
+/// What becomes of a message after `on_client_message`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is consumed (the original's "return 1").
+    Done,
+    /// It waits for a read.
+    Keep(Data),
 }
 
 impl<F> WebSocketServer for F
@@ -105,6 +143,7 @@ impl PreServer<'_> {
     }
 
     /// Chooses how the WebSocket will be served.
+    #[doc(alias = "SharedConnection")]
     #[doc(alias = "NoDataFraming")]
     pub fn set_mode(&mut self, mode: Mode) {
         self.choice.mode = mode;

@@ -133,6 +133,10 @@ numbered! {
         BadOrigin = 213, "an origin is neither 'null' nor scheme://host or scheme://host:port, with '*.' only in front of the host";
         BadConfig = 214, "the configuration contradicts itself; the log says where";
         SessionEnded = 215, "the session has ended";
+        UnknownId = 216, "no WebSocket has this ID";
+        Gone = 217, "the WebSocket with this ID has closed";
+        NotShared = 218, "this WebSocket is not shared: set_mode(Mode::Shared) in on_pre_server";
+        SharedMode = 219, "messages() is for WebSockets with a thread of their own: a shared one has on_client_message";
     }
 }
 
@@ -147,6 +151,8 @@ numbered! {
         Fragments = 306, "a message has more fragments than the limit";
         EmptyFragments = 307, "a message has more empty fragments than the limit";
         WriteTimeout = 308, "the client did not take what was written in time; the connection is cut";
+        OutboxFull = 309, "the client takes messages too slowly: its outbox is full, and this one was not taken";
+        SlowConsumer = 310, "the client takes messages too slowly and was disconnected";
     }
 }
 
@@ -292,9 +298,9 @@ mod tests {
     #[test]
     fn numbers_never_change() {
         let misuse: Vec<u16> = Misuse::ALL.iter().map(|m| m.code()).collect();
-        assert_eq!(misuse, (201..=215).collect::<Vec<_>>());
+        assert_eq!(misuse, (201..=219).collect::<Vec<_>>());
         let limits: Vec<u16> = Limit::ALL.iter().map(|l| l.code()).collect();
-        assert_eq!(limits, (301..=308).collect::<Vec<_>>());
+        assert_eq!(limits, (301..=310).collect::<Vec<_>>());
         let cases = [
             (Status::Timeout, 7950),
             (Status::Closed(None), 7951),

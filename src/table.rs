@@ -1,11 +1,11 @@
 //! Who is connected: one entry per connection from its acceptance on, with a card once it is a WebSocket.
 
 use crate::id::{SessionId, WebSocketId};
-use crate::link::{End, Line, StuckWatch, lock};
-use crate::proto::Request;
+use crate::link::{End, Line, Shared, StuckWatch, lock};
 use crate::session::Session;
-use crate::status::{Limit, Status};
-use std::collections::HashMap;
+use crate::status::{Limit, Misuse, Status};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,14 +20,22 @@ pub enum Mode {
     /// A thread of its own, one byte stream by `raw`.
     #[doc(alias = "NoDataFraming")]
     Raw,
+    /// No thread of its own: when `server` has returned without `end_server` the WebSocket stays open, a fixed pool
+    /// of threads serves it by `on_client_message`, and whoever knows its ID can write to it.
+    #[doc(alias = "SharedConnection")]
+    Shared,
 }
+
+/// How many closed WebSockets are remembered, to tell one that was here from one that never was.
+const REMEMBERED: usize = 16_384;
 
 /// What is known of one WebSocket, and does not change.
 #[derive(Debug)]
 pub(crate) struct Card {
     pub(crate) id: WebSocketId,
     pub(crate) session: Session,
-    pub(crate) request: Request,
+    /// The path of its route.
+    pub(crate) path: Arc<str>,
     pub(crate) peer: SocketAddr,
     pub(crate) mode: Mode,
     pub(crate) opened: Instant,
@@ -60,8 +68,10 @@ pub(crate) struct Table {
 
 #[derive(Debug, Default)]
 struct Entries {
-    next: u64,
-    by_number: HashMap<u64, Entry>,
+    next: usize,
+    by_number: HashMap<usize, Entry>,
+    by_id: HashMap<WebSocketId, usize>,
+    gone: Gone,
     /// Nobody is let in any more.
     shut: bool,
 }
@@ -71,13 +81,33 @@ struct Entry {
     line: Arc<Line>,
     watch: StuckWatch,
     card: Option<Arc<Card>>,
+    shared: Option<Arc<Shared>>,
+}
+
+/// The WebSockets that closed lately.
+#[derive(Debug, Default)]
+struct Gone {
+    ids: HashSet<WebSocketId>,
+    in_order: VecDeque<WebSocketId>,
+}
+
+impl Gone {
+    fn remember(&mut self, id: WebSocketId) {
+        if self.in_order.len() >= REMEMBERED
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        self.in_order.push_back(id.clone());
+        self.ids.insert(id);
+    }
 }
 
 /// A connection's place in the table; dropping it leaves.
 #[derive(Debug)]
 pub(crate) struct Place {
     table: Arc<Table>,
-    number: u64,
+    number: usize,
 }
 
 impl Table {
@@ -102,6 +132,7 @@ impl Table {
                 line: Arc::clone(line),
                 watch,
                 card: None,
+                shared: None,
             },
         );
         Ok(Place {
@@ -142,6 +173,42 @@ impl Table {
         }
     }
 
+    /// The shared WebSocket with this ID.
+    ///
+    /// # Errors
+    /// [`Misuse::UnknownId`], [`Misuse::Gone`], [`Misuse::NotShared`].
+    pub(crate) fn find_shared(&self, id: &WebSocketId) -> Result<(Arc<Shared>, Arc<Card>), Status> {
+        let entries = lock(&self.entries);
+        let number = entries.by_id.get(id);
+        let entry = number.and_then(|number| entries.by_number.get(number));
+        match entry {
+            Some(Entry {
+                card: Some(card),
+                shared: Some(shared),
+                ..
+            }) => Ok((Arc::clone(shared), Arc::clone(card))),
+            Some(_) => Err(Misuse::NotShared.into()),
+            None if entries.gone.ids.contains(id) => Err(Misuse::Gone.into()),
+            None => Err(Misuse::UnknownId.into()),
+        }
+    }
+
+    /// Gives every shared WebSocket its look at the clock.
+    pub(crate) fn tick_shared(&self, now: Instant) {
+        let shared: Vec<(Arc<Shared>, Duration)> = {
+            let entries = lock(&self.entries);
+            let all = entries.by_number.values();
+            all.filter_map(|entry| {
+                let idle = entry.card.as_ref()?.session.app_timeout();
+                Some((Arc::clone(entry.shared.as_ref()?), idle))
+            })
+            .collect()
+        };
+        for (shared, idle) in shared {
+            shared.tick(now, idle);
+        }
+    }
+
     /// Waits until nobody is left; false if somebody still was at the deadline.
     pub(crate) fn wait_empty(&self, deadline: Instant) -> bool {
         let mut entries = lock(&self.entries);
@@ -165,12 +232,19 @@ impl Table {
     }
 }
 
+/// How log lines name it: the beginning of its ID, the client, the route.
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {} {:?}", self.id.prefix(), self.peer, self.path)
+    }
+}
+
 impl Card {
     fn info(&self) -> WebSocketInfo {
         WebSocketInfo {
             websocket_id: self.id.clone(),
             session_id: self.session.id().clone(),
-            path: self.request.path().to_owned(),
+            path: self.path.to_string(),
             peer_addr: self.peer,
             mode: self.mode,
             age: self.opened.elapsed(),
@@ -180,14 +254,18 @@ impl Card {
 
 impl Place {
     /// Number of the connection, for the name of its thread.
-    pub(crate) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> usize {
         self.number
     }
 
     /// From now on it is a WebSocket. To be called once the 101 has been written.
-    pub(crate) fn register(&self, card: &Arc<Card>) {
-        if let Some(entry) = lock(&self.table.entries).by_number.get_mut(&self.number) {
+    pub(crate) fn register(&self, card: &Arc<Card>, shared: Option<&Arc<Shared>>) {
+        let mut entries = lock(&self.table.entries);
+        let entries = &mut *entries;
+        if let Some(entry) = entries.by_number.get_mut(&self.number) {
             entry.card = Some(Arc::clone(card));
+            entry.shared = shared.cloned();
+            entries.by_id.insert(card.id.clone(), self.number);
         }
     }
 }
@@ -196,6 +274,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut entries = lock(&self.table.entries);
         let entry = entries.by_number.remove(&self.number);
+        if let Some(card) = entry.as_ref().and_then(|entry| entry.card.as_ref()) {
+            entries.by_id.remove(&card.id);
+            entries.gone.remember(card.id.clone());
+        }
         if entries.by_number.is_empty() {
             self.table.emptied.notify_all();
         }

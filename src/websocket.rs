@@ -1,8 +1,9 @@
 //! The object a server is handed: one WebSocket.
 
+use crate::config::SlowConsumer;
 use crate::handle::GatewayHandle;
 use crate::id::{SessionId, WebSocketId};
-use crate::link::{Ask, Dedicated, End};
+use crate::link::{Ask, End, Link, Shared, SharedEnd};
 use crate::proto::{CloseCode, CloseFrame, Data, Kind, Request, Span};
 use crate::raw::Raw;
 use crate::session::Session;
@@ -50,9 +51,11 @@ pub struct Chunk {
 /// ```
 #[doc(alias = "%CSP.WebSocket")]
 pub struct WebSocket {
-    link: Dedicated,
+    link: Link,
     card: Arc<Card>,
     handle: GatewayHandle,
+    /// Of a shared WebSocket only until its `server` has returned: it would take more room than all the rest.
+    request: Option<Box<Request>>,
     /// Bytes that one held message may have.
     max_held: usize,
     at_end: bool,
@@ -71,12 +74,18 @@ impl WebSocket {
     #[doc(alias = "NoCharSetConvert")]
     pub const NO_CHARSET_CONVERT: bool = true;
 
-    pub(crate) fn new(link: Dedicated, card: Arc<Card>, handle: GatewayHandle) -> WebSocket {
+    pub(crate) fn new(
+        link: Link,
+        card: Arc<Card>,
+        handle: GatewayHandle,
+        request: Option<Request>,
+    ) -> WebSocket {
         let max_held = usize::try_from(handle.config().max_message).unwrap_or(usize::MAX);
         WebSocket {
             link,
             card,
             handle,
+            request: request.map(Box::new),
             max_held,
             at_end: true,
             binary_data: false,
@@ -171,7 +180,7 @@ impl WebSocket {
                 "[{}] {}: {CLOSED_READS} reads in a row after the close; each now takes 5 ms. \
                  A server should return when a read gives Closed",
                 self.card.id.prefix(),
-                self.card.request.path()
+                self.card.path
             );
         }
         if self.closed_reads >= CLOSED_READS {
@@ -187,7 +196,9 @@ impl WebSocket {
     /// - [`Misuse::FragmentOpen`], [`Misuse::RawMode`].
     /// - [`Status::Closed`]: after the close, always.
     /// - [`Limit::WriteTimeout`](crate::Limit::WriteTimeout): the client did not take it in time; the
-    ///   connection is cut.
+    ///   connection is cut. Not in shared mode:
+    /// - [`Limit::OutboxFull`](crate::Limit::OutboxFull), [`Limit::SlowConsumer`](crate::Limit::SlowConsumer): what
+    ///   the [`SlowConsumer`] of a shared WebSocket says where too much waits for the client.
     #[doc(alias = "Write")]
     pub fn write(&mut self, data: impl AsRef<[u8]>) -> Result<(), Status> {
         let data = data.as_ref();
@@ -249,10 +260,14 @@ impl WebSocket {
     /// writes is one binary message.
     ///
     /// # Errors
-    /// None in dedicated and raw mode.
+    /// None so far.
     pub fn writer(&mut self) -> Result<Writer, Status> {
         let binary = self.binary_data || self.no_data_framing();
-        Ok(Writer::new(self.link.share(), self.card.id.clone(), binary))
+        Ok(Writer::new(
+            self.link.outlet(),
+            self.card.id.clone(),
+            binary,
+        ))
     }
 
     /// Moves the reading to a helper thread that gives whole messages to a channel, for
@@ -260,7 +275,7 @@ impl WebSocket {
     /// wait there; its last item is the status that ended the reading. This object still writes.
     ///
     /// # Errors
-    /// [`Misuse::ReadingElsewhere`] the second time, [`Misuse::RawMode`],
+    /// [`Misuse::ReadingElsewhere`] the second time, [`Misuse::RawMode`], [`Misuse::SharedMode`],
     /// [`Limit::Threads`](crate::Limit::Threads).
     pub fn messages(&mut self) -> Result<Receiver<Result<Data, Status>>, Status> {
         self.framed()?;
@@ -281,6 +296,49 @@ impl WebSocket {
         }
     }
 
+    /// From now on [`GatewayHandle::publish`] to `topic` reaches this WebSocket, until it is closed or
+    /// unsubscribed. Once is as good as twice.
+    ///
+    /// # Errors
+    /// [`Misuse::NotShared`]; [`Status::Closed`].
+    pub fn subscribe(&mut self, topic: &str) -> Result<(), Status> {
+        let shared = self.link.shared().ok_or(Misuse::NotShared)?;
+        match self.handle.topics().subscribe(topic, shared) {
+            true => Ok(()),
+            false => Err(Status::Closed(None)),
+        }
+    }
+
+    /// Takes a subscription back; nothing happens if there is none.
+    pub fn unsubscribe(&mut self, topic: &str) {
+        if let Some(shared) = self.link.shared() {
+            self.handle.topics().unsubscribe(topic, shared);
+        }
+    }
+
+    /// What a write does when the client takes messages more slowly than they are written; at first
+    /// [`SharedConfig::slow_consumer`](crate::SharedConfig::slow_consumer). In dedicated mode a write always waits,
+    /// up to [`Config::write_timeout`](crate::Config::write_timeout).
+    pub fn slow_consumer(&self) -> SlowConsumer {
+        match self.link.shared() {
+            Some(shared) => shared.policy(),
+            None => SlowConsumer::Block(self.handle.config().write_timeout),
+        }
+    }
+
+    /// Sets that for this WebSocket, whoever writes to it. Without effect in dedicated mode.
+    pub fn set_slow_consumer(&mut self, policy: SlowConsumer) {
+        if let Some(shared) = self.link.shared() {
+            shared.set_policy(policy.within_a_year());
+        }
+    }
+
+    /// Messages to this WebSocket that a full outbox has cost: not taken, or given up by [`SlowConsumer`]. Always 0
+    /// in dedicated mode.
+    pub fn dropped(&self) -> u64 {
+        self.link.shared().map_or(0, |shared| shared.dropped())
+    }
+
     /// Sends a ping with up to 125 bytes. The gateway pings by itself when the client is silent
     /// ([`Config::ping_interval`](crate::Config::ping_interval)).
     ///
@@ -294,6 +352,9 @@ impl WebSocket {
     /// up to [`Config::close_timeout`](crate::Config::close_timeout). A second call does nothing, nor does
     /// one after the client has closed. The code is 1001 instead when the gateway stops, and 1008 when the
     /// session has ended.
+    ///
+    /// In shared mode only a call within `server` waits for the client; the pool does otherwise. Whoever has opened
+    /// the WebSocket by its ID can end it, too.
     ///
     /// # Errors
     /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout) if what was written could not go out.
@@ -349,6 +410,12 @@ impl WebSocket {
         self.session_end_on_close = on;
     }
 
+    /// True in [`Mode::Shared`].
+    #[doc(alias = "SharedConnection")]
+    pub fn shared_connection(&self) -> bool {
+        self.card.mode == Mode::Shared
+    }
+
     /// True in [`Mode::Raw`].
     #[doc(alias = "NoDataFraming")]
     pub fn no_data_framing(&self) -> bool {
@@ -373,10 +440,11 @@ impl WebSocket {
         Some(self.card.session.clone())
     }
 
-    /// The request that opened it.
+    /// The request that opened it. `None` in shared mode once `server` has returned, and for whoever opened the
+    /// WebSocket by its ID: keep what will be needed.
     #[doc(alias = "%request")]
     pub fn request(&self) -> Option<&Request> {
-        Some(&self.card.request)
+        self.request.as_deref()
     }
 
     /// The client's address.
@@ -422,6 +490,32 @@ impl WebSocket {
         &mut self.raw
     }
 
+    /// For the host of a shared WebSocket.
+    pub(crate) fn shared_end(&mut self) -> Option<&mut SharedEnd> {
+        match &mut self.link {
+            Link::Shared(end) => Some(end),
+            Link::Dedicated(_) => None,
+        }
+    }
+
+    /// The shared connection, if it is one.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.link.shared()
+    }
+
+    /// `server` has returned, and the WebSocket lives on without a thread: what only `server` needs goes.
+    pub(crate) fn leave_own_thread(&mut self) {
+        self.request = None;
+        if let Link::Shared(end) = &mut self.link {
+            end.leave_own_thread();
+        }
+    }
+
+    /// Bytes that one held message may have.
+    pub(crate) fn max_held(&self) -> usize {
+        self.max_held
+    }
+
     pub(crate) fn card(&self) -> &Arc<Card> {
         &self.card
     }
@@ -447,7 +541,7 @@ impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
             .field("websocket_id", &self.card.id)
-            .field("path", &self.card.request.path())
+            .field("path", &self.card.path)
             .field("mode", &self.card.mode)
             .finish_non_exhaustive()
     }

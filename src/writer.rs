@@ -1,33 +1,32 @@
 //! Writing from other threads.
 
 use crate::id::WebSocketId;
-use crate::link::{Duplex, End};
-use crate::proto::{CloseCode, Data, Kind, Span};
+use crate::link::{End, Outlet};
+use crate::proto::{CloseCode, Data, Kind};
 use crate::raw;
 use crate::status::Status;
 use crate::websocket::kind_of;
 use std::io;
-use std::sync::Arc;
 
 /// Writes to one WebSocket from any thread, also while its server sits in a read. A clone writes to the same
 /// WebSocket.
 ///
 /// Messages of several writers never mix, and those of one keep their order. A write waits while another is
-/// under way. A writer may outlive its WebSocket: its writes then give [`Status::Closed`], and it keeps nothing
+/// under way; to a shared WebSocket it waits only if its [`SlowConsumer`](crate::SlowConsumer) says so. A writer may outlive its WebSocket: its writes then give [`Status::Closed`], and it keeps nothing
 /// of the connection open.
 ///
 /// As an [`io::Write`] each write is one message, as by [`Writer::write`].
 #[derive(Debug, Clone)]
 pub struct Writer {
-    duplex: Arc<Duplex>,
+    outlet: Outlet,
     id: WebSocketId,
     binary_data: bool,
 }
 
 impl Writer {
-    pub(crate) fn new(duplex: Arc<Duplex>, id: WebSocketId, binary_data: bool) -> Writer {
+    pub(crate) fn new(outlet: Outlet, id: WebSocketId, binary_data: bool) -> Writer {
         Writer {
-            duplex,
+            outlet,
             id,
             binary_data,
         }
@@ -39,7 +38,9 @@ impl Writer {
     /// [`Misuse::NotText`](crate::Misuse::NotText), [`Status::Closed`],
     /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout);
     /// [`Misuse::FragmentOpen`](crate::Misuse::FragmentOpen) if the server has begun a message with
-    /// `write_fragment` and did not end it within the write timeout.
+    /// `write_fragment` and did not end it within the write timeout. To a shared WebSocket
+    /// [`Limit::OutboxFull`](crate::Limit::OutboxFull) and [`Limit::SlowConsumer`](crate::Limit::SlowConsumer) in
+    /// place of the last two.
     #[doc(alias = "Write")]
     pub fn write(&self, data: impl AsRef<[u8]>) -> Result<(), Status> {
         let data = data.as_ref();
@@ -62,17 +63,17 @@ impl Writer {
         if self.has_ended() {
             return Err(Status::Closed(None));
         }
-        self.duplex.send(kind, Span::Whole, bytes, false)
+        self.outlet.send(kind, bytes)
     }
 
     /// A session that ended takes no more writes; a gateway that stops takes a last one.
     fn has_ended(&self) -> bool {
-        matches!(self.duplex.asked(), Some(End::Session | End::Cut))
+        matches!(self.outlet.asked(), Some(End::Session | End::Cut))
     }
 
     /// What a write would find.
     fn is_closed(&self) -> bool {
-        self.has_ended() || !self.duplex.is_open()
+        self.has_ended() || !self.outlet.is_open()
     }
 
     /// Sends a ping with up to 125 bytes.
@@ -81,7 +82,7 @@ impl Writer {
     /// [`Misuse::PingTooLong`](crate::Misuse::PingTooLong), [`Status::Closed`],
     /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
     pub fn ping(&self, payload: &[u8]) -> Result<(), Status> {
-        self.duplex.ping(payload)
+        self.outlet.ping(payload)
     }
 
     /// Ends the server: sends a close frame with 1000, and the read that is under way returns
@@ -92,7 +93,7 @@ impl Writer {
     /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
     #[doc(alias = "EndServer")]
     pub fn end_server(&self) -> Result<(), Status> {
-        let words = self.duplex.asked().and_then(End::words);
+        let words = self.outlet.asked().and_then(End::words);
         let (code, reason) = words.unwrap_or((CloseCode::NORMAL, ""));
         self.end_server_with(code, reason)
     }
@@ -103,12 +104,18 @@ impl Writer {
     /// As [`Writer::end_server`]; [`Misuse::BadCloseCode`](crate::Misuse::BadCloseCode) for a code that may not
     /// appear on the wire.
     pub fn end_server_with(&self, code: CloseCode, reason: &str) -> Result<(), Status> {
-        self.duplex.end(code, reason)
+        self.outlet.end(code, reason)
     }
 
     /// True while it can be written to, as far as is known.
     pub fn is_open(&self) -> bool {
-        self.duplex.asked().is_none() && self.duplex.is_open()
+        self.outlet.asked().is_none() && self.outlet.is_open()
+    }
+
+    /// Messages to this WebSocket that a full outbox has cost, in [`Mode::Shared`](crate::Mode::Shared): not taken,
+    /// or given up by [`SlowConsumer`](crate::SlowConsumer). Always 0 in the other modes.
+    pub fn dropped(&self) -> u64 {
+        self.outlet.dropped()
     }
 
     /// The ID of the WebSocket.

@@ -23,7 +23,7 @@ fn every_example_is_listed() {
 #[test]
 fn every_field_of_the_configuration_is_listed_with_its_default() {
     let config = Config::default();
-    let sessions = &config.sessions;
+    let (sessions, shared) = (&config.sessions, &config.shared);
     let (timeout, quoted) = (sessions.timeout, |s: &str| format!("`{s}`"));
     assert_eq!(config.origins.to_string(), "same");
     assert!(config.host_names.is_empty());
@@ -48,6 +48,15 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
         ("sessions.timeout", time(timeout)),
         ("sessions.max_sessions", count(sessions.max_sessions)),
         ("sessions.max_sockets", count(sessions.max_sockets)),
+        ("shared.workers", "one for each processor".to_owned()),
+        ("shared.outbox_bytes", size(shared.outbox_bytes as u64)),
+        ("shared.outbox_messages", count(shared.outbox_messages)),
+        (
+            "shared.slow_consumer",
+            format!("`{:?}`", shared.slow_consumer),
+        ),
+        ("shared.kept_bytes", size(shared.kept_bytes as u64)),
+        ("shared.kept_messages", count(shared.kept_messages)),
     ];
     for (field, default) in &defaults {
         assert_row(&format!("| `{field}` | {default} | "));
@@ -57,11 +66,11 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
     let source = include_str!("../src/config.rs");
     let fields = source.lines().filter_map(|line| {
         let (name, _type) = line.strip_prefix("    pub ")?.split_once(": ")?;
-        (name != "sessions").then_some(name)
+        (!["sessions", "shared"].contains(&name)).then_some(name)
     });
     let known = defaults
         .iter()
-        .map(|(name, _)| name.trim_start_matches("sessions."));
+        .map(|(name, _)| name.rsplit('.').next().expect("a name"));
     assert_eq!(fields.collect::<Vec<_>>(), known.collect::<Vec<_>>());
 }
 

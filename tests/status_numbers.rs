@@ -7,8 +7,8 @@ mod serve;
 use client::{BINARY, CLOSE, CONTINUATION, Client, PING, TEXT};
 use csp_websocket::{
     CloseCode, Config, Data, Gateway, Limit, Misuse, Mode, Origins, PreServer, READ_LEN,
-    READ_TIMEOUT, Refusal, Session, SessionConfig, SessionEvents, SessionTable, Status, WebSocket,
-    WebSocketId, WebSocketServer,
+    READ_TIMEOUT, Refusal, Session, SessionConfig, SessionEvents, SessionTable, SlowConsumer,
+    Status, WebSocket, WebSocketId, WebSocketServer,
 };
 use serve::{config, serve, told};
 use std::net::TcpListener;
@@ -136,6 +136,33 @@ const MISUSE: &[Row] = &[
         sessions.set_events(Ends(sessions.clone()));
         sessions.create().expect_err("no status")
     }),
+    (216, "open_server with an ID that nobody has", || {
+        in_server(|_| (), |ws| open(ws, &"A".repeat(22).parse()?))
+    }),
+    (217, "open_server after the close", || {
+        in_shared(Config::default(), |served, id, client| {
+            client.close(1000, "");
+            served.until_empty();
+            served.handle().open_server(id).map(drop)
+        })
+    }),
+    (218, "open_server of a dedicated WebSocket", || {
+        in_server(
+            |_| (),
+            |ws| {
+                let id = ws.websocket_id().clone();
+                open(ws, &id)
+            },
+        )
+    }),
+    (218, "subscribe in dedicated mode", || {
+        in_server(|_| (), |ws| ws.subscribe("news"))
+    }),
+    (219, "messages() in shared mode", || {
+        in_shared(Config::default(), |served, id, _| {
+            served.handle().open_server(id)?.messages().map(drop)
+        })
+    }),
 ];
 
 const LIMITS: &[Row] = &[
@@ -163,7 +190,31 @@ const LIMITS: &[Row] = &[
             |ws| ws.write("x".repeat(64 << 20)),
         )
     }),
+    (
+        309,
+        "a client that takes nothing of a shared WebSocket",
+        || fill(SlowConsumer::DropNewest),
+    ),
+    (309, "the same where the writer waits", || {
+        fill(SlowConsumer::Block(Duration::from_millis(50)))
+    }),
+    (310, "the same where it is to be disconnected", || {
+        fill(SlowConsumer::Disconnect)
+    }),
 ];
+
+/// Writes to a client that takes nothing until there is an error.
+fn fill(policy: SlowConsumer) -> Status {
+    in_shared(
+        config(|c| c.shared.slow_consumer = policy),
+        |served, id, _| {
+            let mut ws = served.handle().open_server(id)?;
+            loop {
+                ws.write("x".repeat(1 << 20))?;
+            }
+        },
+    )
+}
 
 const VIOLATIONS: &[Row] = &[
     (401, "RSV1 without an extension", || {
@@ -295,6 +346,34 @@ fn check(rows: &[Row]) {
         let text = status.to_string();
         assert!(text.starts_with(&format!("ERROR #{number}: ")), "{text}");
     }
+}
+
+/// What somebody meets who knows the ID of a shared WebSocket.
+fn in_shared(
+    config: Config,
+    act: fn(&serve::Served, &WebSocketId, &mut Client) -> Result<(), Status>,
+) -> Status {
+    struct Resting;
+    impl WebSocketServer for Resting {
+        fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+            pre.set_mode(Mode::Shared);
+            Ok(())
+        }
+        fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+            ws.write(ws.websocket_id().to_string())
+        }
+    }
+    let served = serve(config, || Resting);
+    let mut client = served.connect();
+    let id = match client.recv_message() {
+        client::Message::Text(id) => id.parse().expect("an ID"),
+        other => panic!("{other:?}"),
+    };
+    act(&served, &id, &mut client).expect_err("no status")
+}
+
+fn open(ws: &WebSocket, id: &WebSocketId) -> Result<(), Status> {
+    ws.handle().open_server(id).map(drop)
 }
 
 fn read(ws: &mut WebSocket) -> Result<(), Status> {

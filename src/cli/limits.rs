@@ -27,7 +27,7 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
 }
 
 fn rows(config: &Config) -> Vec<(&'static str, String)> {
-    let sessions = &config.sessions;
+    let (sessions, shared) = (&config.sessions, &config.shared);
     vec![
         ("max_connections", config.max_connections.to_string()),
         ("stack_size", config.stack_size.to_string()),
@@ -49,6 +49,15 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         ("sessions.timeout", time(sessions.timeout)),
         ("sessions.max_sessions", sessions.max_sessions.to_string()),
         ("sessions.max_sockets", sessions.max_sockets.to_string()),
+        ("shared.workers", workers(shared.workers)),
+        ("shared.outbox_bytes", shared.outbox_bytes.to_string()),
+        ("shared.outbox_messages", shared.outbox_messages.to_string()),
+        (
+            "shared.slow_consumer",
+            format!("{:?}", shared.slow_consumer),
+        ),
+        ("shared.kept_bytes", shared.kept_bytes.to_string()),
+        ("shared.kept_messages", shared.kept_messages.to_string()),
     ]
 }
 
@@ -58,6 +67,13 @@ fn time(time: Duration) -> String {
         "off".to_owned()
     } else {
         format!("{time:?}")
+    }
+}
+
+fn workers(workers: usize) -> String {
+    match workers {
+        0 => "one for each processor".to_owned(),
+        workers => workers.to_string(),
     }
 }
 
@@ -81,10 +97,13 @@ mod tests {
             let lines = debug.lines().filter(|line| !line.starts_with("     "));
             let names = lines.filter_map(|line| line.trim().split_once(": "));
             let names = names.map(|(name, _)| format!("{prefix}{name}"));
-            names.filter(|name| name != "sessions").collect::<Vec<_>>()
+            names
+                .filter(|name| !["sessions", "shared"].contains(&name.as_str()))
+                .collect::<Vec<_>>()
         };
         let mut fields = of("", format!("{config:#?}"));
         fields.extend(of("sessions.", format!("{:#?}", config.sessions)));
+        fields.extend(of("shared.", format!("{:#?}", config.shared)));
         assert_eq!(printed, fields);
     }
 

@@ -3,16 +3,21 @@
 //! ```text
 //!  open        a new connection becomes a WebSocket, or is told no
 //!  dedicated   the life of a WebSocket that has a thread of its own
+//!  shared      the life of one that has none, and the pool that serves it
+//!  ended       what follows a call of the server, and the end, for both
 //!  turn_away   a no for connections that get no thread
 //!  reserve     the descriptor that is kept back for a no
 //! ```
 
 mod dedicated;
+mod ended;
 mod open;
 mod reserve;
+mod shared;
 mod turn_away;
 
 pub(crate) use reserve::Reserve;
+pub(crate) use shared::Pool;
 pub(crate) use turn_away::{LOOK, TurnAway};
 
 use crate::handle::GatewayHandle;
@@ -31,8 +36,9 @@ pub(crate) type New = Box<dyn Fn() -> Box<dyn WebSocketServer> + Send + Sync>;
 /// What a gateway serves.
 pub(crate) struct Host {
     pub(crate) handle: GatewayHandle,
-    pub(crate) routes: HashMap<String, New>,
+    pub(crate) routes: HashMap<Arc<str>, New>,
     pub(crate) pages: HashMap<String, Page>,
+    pub(crate) pool: Pool,
 }
 
 /// A plain page.
@@ -42,11 +48,13 @@ pub(crate) struct Page {
 }
 
 impl Host {
-    /// The whole life of a connection, on its own thread.
-    pub(crate) fn serve(&self, line: &Arc<Line>, place: &Place, peer: SocketAddr) {
+    /// The life of a connection on its own thread: all of it, unless it is shared.
+    pub(crate) fn serve(&self, line: &Arc<Line>, place: Place, peer: SocketAddr) {
         GatewayHandle::mark_serving();
-        if let Some(opened) = open::open(self, line, place, peer) {
-            dedicated::run(opened);
+        match open::open(self, line, &place, peer) {
+            Some(opened) if opened.ws.shared_connection() => return shared::run(opened, place),
+            Some(opened) => dedicated::run(opened),
+            None => {}
         }
         line.cut();
     }

@@ -1,10 +1,11 @@
 //! From an accepted connection to a WebSocket: request head, route, session, `on_pre_server`, the 101.
 
 use super::{Host, Page, Panicked, guarded, shown};
+use crate::config::Config;
 use crate::id::WebSocketId;
-use crate::link::{Dedicated, Line, Timing, is_timeout};
+use crate::link::{Dedicated, Line, Link, Shared, SharedEnd, Timing, is_timeout};
 use crate::proto::{
-    Head, Limits, Rejection, Request, Upgrade, answer, host_is_local, is_upgrade, upgrade,
+    Conn, Head, Limits, Rejection, Request, Upgrade, answer, host_is_local, is_upgrade, upgrade,
 };
 use crate::server::{Choice, PreServer, WebSocketServer};
 use crate::session::{Attached, Session};
@@ -139,7 +140,8 @@ impl Handshake<'_> {
         if !host_allowed(host, request) {
             return Err(Rejection::HostRefused.into());
         }
-        let new = host.routes.get(request.path()).ok_or(Rejection::NotFound)?;
+        let route = host.routes.get_key_value(request.path());
+        let (path, new) = route.ok_or(Rejection::NotFound)?;
         let upgrade = upgrade(request)?;
         if self.line.asked().is_some() {
             return Err(Rejection::Stopping.into());
@@ -149,7 +151,7 @@ impl Handshake<'_> {
             .origins
             .check(request.header("origin"), request.host())?;
         let mut server = guarded(new).map_err(|panic| panicked("making the server", &panic))?;
-        match self.open(server.as_mut(), &upgrade, rest) {
+        match self.open(server.as_mut(), &upgrade, path, rest) {
             Ok((ws, attached)) => Ok(Opened {
                 server,
                 ws,
@@ -170,6 +172,7 @@ impl Handshake<'_> {
         &self,
         server: &mut dyn WebSocketServer,
         upgrade: &Upgrade,
+        path: &Arc<str>,
         rest: &[u8],
     ) -> Result<(WebSocket, Attached), No> {
         let handle = &self.host.handle;
@@ -183,11 +186,12 @@ impl Handshake<'_> {
                 choice.headers.push(("Set-Cookie".to_owned(), cookie));
             }
             let answer = answer::switching(upgrade, choice.subprotocol.as_deref(), &choice.headers);
-            let ws = self.websocket(id, &session, &choice, rest);
+            let card = self.card(id, &session, path, &choice);
+            let ws = self.websocket(card, &choice, rest).map_err(no)?;
             // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
             // is a WebSocket that was closed at once.
             match self.line.send(&answer, b"", handle.config().write_timeout) {
-                Ok(()) => self.place.register(ws.card()),
+                Ok(()) => self.register(&ws),
                 Err(_) => self.line.cut(),
             }
             Ok((ws, attached))
@@ -240,41 +244,70 @@ impl Handshake<'_> {
         Ok(pre.choice)
     }
 
-    /// The connection as a WebSocket; what is listed of it becomes so once the 101 is out.
-    fn websocket(
+    fn card(
         &self,
         id: WebSocketId,
         session: &Session,
+        path: &Arc<str>,
         choice: &Choice,
-        rest: &[u8],
-    ) -> WebSocket {
-        let handle = &self.host.handle;
-        let config = handle.config();
-        let card = Arc::new(Card {
+    ) -> Arc<Card> {
+        Arc::new(Card {
             id,
             session: session.clone(),
-            request: self.request.clone(),
+            path: Arc::clone(path),
             peer: self.peer,
             mode: choice.mode,
             opened: Instant::now(),
-        });
-        // A byte stream holds no message, so none is too long for it, nor in too many parts.
-        let raw = choice.mode == Mode::Raw;
-        let whole = |limit: u32| if raw { u32::MAX } else { limit };
-        let max_message = if raw { u64::MAX } else { config.max_message };
-        let limits = Limits {
-            max_message: choice.max_message.unwrap_or(max_message),
-            max_fragments: whole(config.max_fragments),
-            max_empty_fragments: whole(config.max_empty_fragments),
+        })
+    }
+
+    /// The connection as a WebSocket; what is listed of it becomes so once the 101 is out.
+    fn websocket(
+        &self,
+        card: Arc<Card>,
+        choice: &Choice,
+        rest: &[u8],
+    ) -> Result<WebSocket, Status> {
+        let handle = &self.host.handle;
+        let config = handle.config();
+        let limits = limits(config, choice);
+        let line = Arc::clone(self.line);
+        let link = if choice.mode == Mode::Shared {
+            let hub = self.host.pool.hub(config)?;
+            let policy = config.shared.slow_consumer;
+            let number = self.place.number();
+            let shared = Arc::new(Shared::new(number, hub, line, Conn::new(limits), policy));
+            Link::Shared(SharedEnd::of_server(shared, rest))
+        } else {
+            let dedicated = Dedicated::new(line, rest, limits, Timing::of(config));
+            Link::Dedicated(Box::new(dedicated))
         };
-        let timing = Timing {
-            write_timeout: config.write_timeout,
-            close_timeout: config.close_timeout,
-            ping_interval: config.ping_interval,
-            pong_timeout: config.pong_timeout,
-        };
-        let link = Dedicated::new(Arc::clone(self.line), rest, limits, timing);
-        WebSocket::new(link, card, handle.clone())
+        let request = Some(self.request.clone());
+        Ok(WebSocket::new(link, card, handle.clone(), request))
+    }
+
+    /// The 101 is out: the WebSocket can be found, and a shared one joins the poll.
+    fn register(&self, ws: &WebSocket) {
+        let shared = ws.shared();
+        if let Some(shared) = shared
+            && let Err(error) = shared.enter()
+        {
+            log::error!("{}: cannot wait for its socket: {error}", ws.card());
+            self.line.cut();
+        }
+        self.place.register(ws.card(), shared);
+    }
+}
+
+fn limits(config: &Config, choice: &Choice) -> Limits {
+    // A byte stream holds no message, so none is too long for it, nor in too many parts.
+    let raw = choice.mode == Mode::Raw;
+    let whole = |limit: u32| if raw { u32::MAX } else { limit };
+    let max_message = if raw { u64::MAX } else { config.max_message };
+    Limits {
+        max_message: choice.max_message.unwrap_or(max_message),
+        max_fragments: whole(config.max_fragments),
+        max_empty_fragments: whole(config.max_empty_fragments),
     }
 }
 

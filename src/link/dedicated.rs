@@ -4,6 +4,7 @@ use super::gather::Ask;
 use super::incoming::Incoming;
 use super::line::{End, Line};
 use super::wire::{Duplex, Wire};
+use crate::config::Config;
 use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Limits, Span};
 use crate::status::{Limit, Misuse, Status};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -21,6 +22,17 @@ pub(crate) struct Timing {
     pub(crate) close_timeout: Duration,
     pub(crate) ping_interval: Duration,
     pub(crate) pong_timeout: Duration,
+}
+
+impl Timing {
+    pub(crate) fn of(config: &Config) -> Timing {
+        Timing {
+            write_timeout: config.write_timeout,
+            close_timeout: config.close_timeout,
+            ping_interval: config.ping_interval,
+            pong_timeout: config.pong_timeout,
+        }
+    }
 }
 
 /// The link of a dedicated connection.

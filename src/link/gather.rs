@@ -73,6 +73,14 @@ impl Patience {
         }
     }
 
+    /// For what is known to be there, and not a look more.
+    pub(super) fn none() -> Patience {
+        Patience {
+            polls: 0,
+            ..Patience::new(Duration::ZERO)
+        }
+    }
+
     /// What is left of it; `None` for one without end.
     pub(super) fn left(&mut self, now: Instant) -> Option<Duration> {
         if !self.begun {

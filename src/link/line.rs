@@ -2,12 +2,15 @@
 //!
 //! A connection's thread owns everything else. To end it from outside, one sets why and shuts the reading
 //! half of its socket: a thread that waits in `recv` wakes at once, and the writing half can still carry a
-//! close frame. There is one descriptor per connection; nothing here duplicates it.
+//! close frame. A shared connection waits in no `recv`: it is called instead. There is one descriptor per
+//! connection; nothing here duplicates it.
 
+use super::shared::Shared;
 use crate::proto::CloseCode;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,6 +58,8 @@ pub(crate) struct Line {
     asked: AtomicU8,
     /// Odd while a `send` is under way; each one adds two. Tells a stuck send from a busy one.
     sends: AtomicU32,
+    /// Who is to be called when somebody asks for the end, if it is a shared connection.
+    shared: OnceLock<Weak<Shared>>,
 }
 
 impl Line {
@@ -63,7 +68,15 @@ impl Line {
             socket,
             asked: AtomicU8::new(0),
             sends: AtomicU32::new(0),
+            shared: OnceLock::new(),
         }
+    }
+
+    /// From now on it is the line of a shared connection, which is called instead of being woken in a `recv`. Who
+    /// asked before this has shut the reading half: the connection has to look by itself.
+    pub(super) fn set_shared(&self, shared: Weak<Shared>) -> io::Result<()> {
+        let _ = self.shared.set(shared);
+        self.socket.set_nonblocking(true)
     }
 
     /// Sets what every accepted socket has: no delay for small writes, and a limit for each send.
@@ -77,7 +90,7 @@ impl Line {
         let first = self
             .asked
             .compare_exchange(0, end as u8, Ordering::SeqCst, Ordering::SeqCst);
-        if first.is_ok() {
+        if first.is_ok() && !self.call_shared() {
             let _ = self.socket.shutdown(Shutdown::Read);
         }
     }
@@ -93,9 +106,26 @@ impl Line {
 
     /// Ends the connection where it stands: whoever reads or writes returns at once.
     pub(crate) fn cut(&self) {
+        self.cut_quietly();
+        self.call_shared();
+    }
+
+    /// The same for the shared connection itself, which need not be called.
+    pub(super) fn cut_quietly(&self) {
         if self.asked.swap(End::Cut as u8, Ordering::SeqCst) != End::Cut as u8 {
             let _ = self.socket.shutdown(Shutdown::Both);
         }
+    }
+
+    /// True if it is the line of a shared connection.
+    fn call_shared(&self) -> bool {
+        let Some(shared) = self.shared.get() else {
+            return false;
+        };
+        if let Some(shared) = shared.upgrade() {
+            shared.call();
+        }
+        true
     }
 
     /// The reason somebody asked for, if anybody did.
@@ -144,6 +174,19 @@ impl Line {
         let received = (&self.socket).read(space);
         self.socket.set_nonblocking(false)?;
         received
+    }
+
+    /// One write of a shared connection, whose socket never waits; `None` if nothing goes just now.
+    pub(super) fn write_some(&self, slices: &[IoSlice<'_>]) -> Result<Option<usize>, SendFault> {
+        loop {
+            match (&self.socket).write_vectored(slices) {
+                Ok(0) => return Err(SendFault::Lost),
+                Ok(n) => return Ok(Some(n)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) => return Ok(None),
+                Err(_) => return Err(SendFault::Lost),
+            }
+        }
     }
 
     /// Writes as much as goes without waiting: [`SendFault::TimedOut`] if that is nothing. One thread at

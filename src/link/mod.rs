@@ -5,21 +5,27 @@
 //!  Wire       the Conn and who may queue and write: one thread alone, or several
 //!  Incoming   waiting, receiving, gathering what a read returns
 //!  Dedicated  Incoming and Wire of a connection that owns a thread
+//!  Shared     a connection that owns none: the socket never waits, turns go round in a pool
+//!  Link       either of the two, as a WebSocket holds it; Outlet, as a Writer does
 //!  Clock      the gateway's one thread for what must happen at a time
 //! ```
 
 mod clock;
 mod dedicated;
+mod either;
 mod gather;
 mod incoming;
 mod line;
+mod shared;
+mod sync;
 mod wire;
 
 pub(crate) use clock::Clock;
 pub(crate) use dedicated::{Dedicated, Timing};
+pub(crate) use either::{Link, Outlet};
 pub(crate) use gather::Ask;
 pub(crate) use line::{End, Line, StuckWatch, is_timeout};
-pub(crate) use wire::Duplex;
+pub(crate) use shared::{Common, Hosted, Hub, Job, Poll, Queue, Rules, Shared, SharedEnd};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 /// A payload of this size and more is written from where it lies instead of being copied behind its header.
 const COPY_BELOW: usize = 16 * 1_024;
 /// The same while write buffering is on: a copy of this size still costs less than a system call of its own.
-const COPY_BELOW_BUFFERED: usize = 32 * 1_024;
+pub(super) const COPY_BELOW_BUFFERED: usize = 32 * 1_024;
 /// Output that write buffering gathers before it is written anyway.
-const BUFFERED: usize = 64 * 1_024;
+pub(super) const BUFFERED: usize = 64 * 1_024;
 
 /// A connection and who may write to it.
 #[derive(Debug)]
@@ -446,7 +446,7 @@ fn lost(line: &Line, fault: SendFault) -> Status {
 }
 
 /// What the core's no means to a caller of this crate.
-fn refused(refused: Refused) -> Status {
+pub(super) fn refused(refused: Refused) -> Status {
     match refused {
         Refused::Closed => Status::Closed(None),
         Refused::FragmentOpen => Misuse::FragmentOpen.into(),

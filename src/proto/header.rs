@@ -137,16 +137,22 @@ impl Header {
 
     /// Writes the header of a frame from a server, which has no mask, at the end of `out`: 2, 4 or 10 bytes.
     pub fn encode(fin: bool, opcode: Opcode, len: u64, out: &mut Vec<u8>) {
-        out.push(if fin { 0x80 } else { 0 } | opcode.bits());
+        let (bytes, used) = Header::encoded(fin, opcode, len);
+        out.extend_from_slice(bytes.get(..used).unwrap_or_default());
+    }
+
+    /// The same on the stack: the bytes, and how many of them it has.
+    pub(crate) fn encoded(fin: bool, opcode: Opcode, len: u64) -> ([u8; 10], usize) {
+        let first = if fin { 0x80 } else { 0 } | opcode.bits();
         match (u8::try_from(len), u16::try_from(len)) {
-            (Ok(short @ ..126), _) => out.push(short),
+            (Ok(short @ ..126), _) => ([first, short, 0, 0, 0, 0, 0, 0, 0, 0], 2),
             (_, Ok(medium)) => {
-                out.push(126);
-                out.extend_from_slice(&medium.to_be_bytes());
+                let [a, b] = medium.to_be_bytes();
+                ([first, 126, a, b, 0, 0, 0, 0, 0, 0], 4)
             }
             _ => {
-                out.push(127);
-                out.extend_from_slice(&len.to_be_bytes());
+                let [a, b, c, d, e, f, g, h] = len.to_be_bytes();
+                ([first, 127, a, b, c, d, e, f, g, h], 10)
             }
         }
     }

@@ -1,0 +1,171 @@
+//! The threads that serve shared WebSockets: a fixed number of workers, and the watcher.
+
+use crate::config::Config;
+use crate::handle::GatewayHandle;
+use crate::link::{Hub, Job, Poll, Queue, Rules, Timing, lock};
+use crate::proto::Inbox;
+use crate::status::Status;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Bytes that a worker receives at once.
+const INBOX: usize = 64 * 1_024;
+/// The watcher runs no code of the application.
+const WATCHER_STACK: usize = 128 * 1_024;
+
+/// The pool of a gateway. It starts with the first shared WebSocket.
+#[derive(Default)]
+pub(crate) struct Pool {
+    started: Mutex<Option<Started>>,
+}
+
+struct Started {
+    hub: Arc<Hub>,
+    threads: Arc<Running>,
+}
+
+/// How many of its threads run.
+#[derive(Default)]
+struct Running {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Pool {
+    /// What shared connections of this gateway join; starts the threads if they do not run yet.
+    ///
+    /// # Errors
+    /// [`Status::Io`] if the operating system has no descriptors or threads for it: none of it is left then.
+    pub(crate) fn hub(&self, config: &Config) -> Result<Arc<Hub>, Status> {
+        let mut started = lock(&self.started);
+        if let Some(started) = &*started {
+            return Ok(Arc::clone(&started.hub));
+        }
+        let new = Started::new(config)?;
+        let hub = Arc::clone(&new.hub);
+        *started = Some(new);
+        Ok(hub)
+    }
+
+    /// Lets the threads go and waits a moment for them. One that sits in code of the application goes when that
+    /// returns.
+    pub(crate) fn stop(&self) {
+        if let Some(started) = lock(&self.started).take() {
+            started.stop();
+        }
+    }
+}
+
+impl Started {
+    fn new(config: &Config) -> io::Result<Started> {
+        let poll = Arc::new(Poll::new()?);
+        let wake = {
+            let poll = Arc::clone(&poll);
+            move || poll.wake()
+        };
+        let hub = Arc::new(Hub {
+            queue: Queue::new(wake),
+            poll: Some(Arc::clone(&poll)),
+            rules: rules(config),
+        });
+        let started = Started {
+            hub,
+            threads: Arc::default(),
+        };
+        let workers = match config.shared.workers {
+            0 => thread::available_parallelism().map_or(2, usize::from),
+            workers => workers,
+        };
+        let spawned = (0..workers)
+            .try_for_each(|number| started.spawn(format!("csp-w{number}"), config.stack_size, work))
+            .and_then(|()| started.spawn("csp-watch".to_owned(), WATCHER_STACK, watch));
+        if let Err(error) = spawned {
+            started.stop();
+            return Err(error);
+        }
+        Ok(started)
+    }
+
+    fn spawn(&self, name: String, stack_size: usize, run: fn(&Hub)) -> io::Result<()> {
+        let (hub, threads) = (Arc::clone(&self.hub), Arc::clone(&self.threads));
+        *lock(&threads.count) += 1;
+        let spawned = thread::Builder::new()
+            .name(name)
+            .stack_size(stack_size)
+            .spawn({
+                let threads = Arc::clone(&threads);
+                move || {
+                    run(&hub);
+                    drop(hub);
+                    threads.one_less();
+                }
+            });
+        if spawned.is_err() {
+            threads.one_less();
+        }
+        spawned.map(drop)
+    }
+
+    fn stop(&self) {
+        self.hub.queue.stop();
+        let deadline = Instant::now() + Duration::from_millis(200);
+        let mut count = lock(&self.threads.count);
+        while *count > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.threads.changed.wait_timeout(count, left);
+            count = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Running {
+    fn one_less(&self) {
+        *lock(&self.count) -= 1;
+        self.changed.notify_all();
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        timing: Timing::of(config),
+        outbox_bytes: config.shared.outbox_bytes,
+        outbox_messages: config.shared.outbox_messages,
+        kept_bytes: config.shared.kept_bytes,
+        kept_messages: config.shared.kept_messages,
+    }
+}
+
+fn work(hub: &Hub) {
+    GatewayHandle::mark_serving();
+    let mut inbox = Box::new(Inbox::with_sizes(INBOX, Inbox::MAX));
+    let mut found = Vec::new();
+    loop {
+        match hub.queue.next() {
+            Job::Serve(shared) => {
+                if let Some(hosted) = shared.begin_turn() {
+                    inbox = hosted.turn(&shared, inbox);
+                }
+            }
+            Job::Poll => {
+                if let Some(poll) = &hub.poll {
+                    poll.look(&mut found);
+                }
+                hub.queue.polled(&mut found);
+            }
+            Job::Stop => return,
+        }
+    }
+}
+
+fn watch(hub: &Hub) {
+    hub.queue.watch(|found| {
+        if let Some(poll) = &hub.poll {
+            poll.look(found);
+        }
+    });
+}

@@ -1,0 +1,496 @@
+//! A shared connection in somebody's hands: its server's, which reads the socket while it has the turn, or those of
+//! one who has opened it by its ID and reads what was kept.
+
+use super::{Shared, State};
+use crate::link::gather::{Ask, Patience, Source, gather};
+use crate::link::line::{End, is_timeout};
+use crate::link::shared::writing::Urgency;
+use crate::link::sync::MutexGuard;
+use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Kind, Span, Violation};
+use crate::status::Status;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Answers that may gather while a batch of received frames is gone through.
+const REPLIES: usize = 4 * 1_024;
+/// Receives in one turn: a loud client must not keep a worker from the others.
+const RECEIVES: u32 = 4;
+
+/// The part of a shared connection that belongs to one object.
+#[derive(Debug)]
+pub(crate) struct SharedEnd {
+    shared: Arc<Shared>,
+    /// It is the server's, which reads from the socket.
+    serves: bool,
+    /// What an unfinished read has gathered.
+    assembler: Assembler,
+    /// There while it has the turn.
+    inbox: Option<Box<Inbox>>,
+    /// Received and not gone through, between two turns.
+    left: Box<[u8]>,
+    /// How often the socket may still be asked.
+    receives: u32,
+    /// `server` runs, on the connection's own thread.
+    own_thread: bool,
+    ended_in_server: bool,
+    buffering: bool,
+    /// It is sending a message in fragments.
+    amid: bool,
+}
+
+impl SharedEnd {
+    /// The server's, which has the turn; `rest` came behind the request.
+    pub(crate) fn of_server(shared: Arc<Shared>, rest: &[u8]) -> SharedEnd {
+        let mut end = SharedEnd::of_guest(shared);
+        end.serves = true;
+        end.own_thread = true;
+        end.inbox = Some(Box::new(Inbox::with_bytes(rest)));
+        end
+    }
+
+    /// One more, for whoever knows the ID.
+    pub(crate) fn of_guest(shared: Arc<Shared>) -> SharedEnd {
+        SharedEnd {
+            shared,
+            serves: false,
+            assembler: Assembler::new(),
+            inbox: None,
+            left: Box::default(),
+            receives: 0,
+            own_thread: false,
+            ended_in_server: false,
+            buffering: false,
+            amid: false,
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// `end_server` was called within `server`.
+    pub(crate) fn ended_in_server(&self) -> bool {
+        self.ended_in_server
+    }
+
+    // ---- for whoever holds it
+
+    /// What was kept comes first; then, for the one who has the turn, what the socket gives.
+    pub(crate) fn read(
+        &mut self,
+        buf: &mut Data,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<bool, Status> {
+        let mut patience = Patience::new(timeout);
+        if self.serves && !self.assembler.holds() {
+            if let Some(at_end) = self.shared.read_kept(buf, ask) {
+                return Ok(at_end);
+            }
+        } else if !self.serves {
+            return self.shared.wait_kept(buf, ask, &mut patience);
+        }
+        self.receives = u32::MAX;
+        self.gather(buf, ask, &mut patience)
+    }
+
+    pub(crate) fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
+        let urgency = match self.buffering {
+            true => Urgency::Gather,
+            false => Urgency::Now,
+        };
+        self.shared
+            .send(kind, span, payload, &mut self.amid, urgency)
+    }
+
+    pub(crate) fn set_buffering(&mut self, on: bool) {
+        self.buffering = on;
+    }
+
+    /// Closes. On the thread of `server` it waits for the client's half, up to the close timeout; elsewhere the pool
+    /// does.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
+        self.shared.close(code, reason)?;
+        self.ended_in_server |= self.own_thread;
+        if let Some(inbox) = &mut self.inbox
+            && self.own_thread
+        {
+            self.shared.wait_over(inbox);
+        }
+        Ok(())
+    }
+
+    // ---- turns
+
+    /// `server` has returned: what has been received and not read waits for the first turn.
+    pub(crate) fn leave_own_thread(&mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            self.left = inbox.unread().into();
+        }
+        self.own_thread = false;
+    }
+
+    /// The turn begins: a worker lends its inbox.
+    pub(crate) fn begin_turn(&mut self, mut inbox: Box<Inbox>) {
+        inbox.discard();
+        inbox.put(&self.left);
+        self.left = Box::default();
+        self.inbox = Some(inbox);
+        self.receives = RECEIVES;
+    }
+
+    /// The next whole message of at most `limit` bytes, if all of it is there; nobody waits.
+    pub(crate) fn next(&mut self, limit: usize) -> Result<Data, Status> {
+        let mut data = Data::new();
+        let mut patience = Patience::none();
+        self.receives = self.receives.min(RECEIVES);
+        self.gather(&mut data, Ask::message(limit), &mut patience)
+            .map(|_| data)
+    }
+
+    /// The turn ends: all that was written goes out, as far as it goes, and the inbox is given back. True if there
+    /// is more to do at once.
+    pub(crate) fn end_turn(&mut self) -> (Box<Inbox>, bool) {
+        let mut inbox = self.inbox.take().unwrap_or_default();
+        self.left = inbox.unread().into();
+        inbox.discard();
+        (inbox, self.shared.end_turn(!self.left.is_empty()))
+    }
+
+    fn gather(
+        &mut self,
+        buf: &mut Data,
+        ask: Ask,
+        patience: &mut Patience,
+    ) -> Result<bool, Status> {
+        let Some(inbox) = &mut self.inbox else {
+            return Err(Status::Closed(None));
+        };
+        let mut turn = OwnTurn {
+            shared: &self.shared,
+            inbox,
+            receives: &mut self.receives,
+        };
+        let read = gather(&mut turn, &mut self.assembler, buf, ask, patience);
+        if matches!(read, Ok(true)) {
+            self.shared.lock().messaged = Instant::now();
+        }
+        read
+    }
+
+    /// What of the end of the connection can be done without waiting; true once it is over.
+    pub(crate) fn drain(&mut self) -> bool {
+        match &mut self.inbox {
+            Some(inbox) => self.shared.drain(inbox),
+            None => true,
+        }
+    }
+}
+
+impl Drop for SharedEnd {
+    /// A message that will never end would hold up all others.
+    fn drop(&mut self) {
+        if self.amid {
+            let reason = "a message was begun and not ended";
+            let _ = self.shared.close(CloseCode::INTERNAL, reason);
+        }
+    }
+}
+
+/// A read of the one who has the turn.
+struct OwnTurn<'a> {
+    shared: &'a Arc<Shared>,
+    inbox: &'a mut Inbox,
+    receives: &'a mut u32,
+}
+
+impl Source for OwnTurn<'_> {
+    fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation> {
+        let mut state = self.shared.lock();
+        let open = state.conn.is_open();
+        let received = state.conn.receive(self.inbox, want);
+        if matches!(received, Ok(Some(Event::Close))) && open {
+            state.left = true;
+        }
+        received
+    }
+
+    fn fail(&mut self, violation: Violation) {
+        self.shared.lock().conn.fail(violation);
+    }
+
+    fn failed(&mut self, violation: Violation) -> Status {
+        let mut state = self.shared.lock();
+        state.failed = true;
+        state.flush();
+        state.part();
+        violation.into()
+    }
+
+    fn pinged(&mut self, _: &Patience) -> Result<(), Status> {
+        let mut state = self.shared.lock();
+        if state.conn.output().len() >= REPLIES {
+            state.flush();
+        }
+        Ok(())
+    }
+
+    fn close_came(&mut self) {
+        self.shared.lock().flush();
+    }
+
+    fn fill(&mut self, patience: &mut Patience) -> Result<(), Status> {
+        let mut state = self.shared.lock();
+        loop {
+            // What waits to be written does so no longer than the reading goes on by itself.
+            state.flush();
+            if let Some(end) = state.asked() {
+                return Err(state.told(end));
+            }
+            if !state.conn.is_open() {
+                return Err(state.closed());
+            }
+            let may_receive = state.readable && *self.receives > 0;
+            let now = Instant::now();
+            let left = patience.left(now);
+            let poll = left == Some(Duration::ZERO) && patience.polls > 0;
+            if may_receive || poll {
+                patience.polls = patience.polls.saturating_sub(1);
+                *self.receives = self.receives.saturating_sub(1);
+                match state.receive(self.inbox) {
+                    Some(true) => return Ok(()),
+                    Some(false) => {
+                        state.lose();
+                        return Err(state.closed());
+                    }
+                    None if !poll => continue,
+                    None => {}
+                }
+            }
+            if left == Some(Duration::ZERO) {
+                return Err(Status::Timeout);
+            }
+            state = self.shared.wait_changed(state, left);
+        }
+    }
+}
+
+impl Shared {
+    /// What was kept, if anything was.
+    fn read_kept(self: &Arc<Self>, buf: &mut Data, ask: Ask) -> Option<bool> {
+        self.take_kept(&mut self.lock(), |kept| kept.read(buf, ask))
+    }
+
+    fn take_kept<T>(
+        self: &Arc<Self>,
+        state: &mut State,
+        take: impl FnOnce(&mut super::Kept) -> Option<T>,
+    ) -> Option<T> {
+        let taken = take(&mut state.kept);
+        if state.paused && !self.is_full(state) {
+            state.paused = false;
+            self.call_locked(state);
+        }
+        taken
+    }
+
+    fn is_full(&self, state: &State) -> bool {
+        let rules = &self.hub.rules;
+        state.kept.len() >= rules.kept_messages.max(1)
+            || state.kept.bytes() >= rules.kept_bytes.max(1)
+    }
+
+    /// Waits for a message that is kept.
+    fn wait_kept(
+        self: &Arc<Self>,
+        buf: &mut Data,
+        ask: Ask,
+        patience: &mut Patience,
+    ) -> Result<bool, Status> {
+        buf.clear();
+        let mut state = self.lock();
+        loop {
+            if let Some(at_end) = self.take_kept(&mut state, |kept| kept.read(buf, ask)) {
+                return Ok(at_end);
+            }
+            if let Some(end) = state.asked() {
+                return Err(state.told(end));
+            }
+            if !state.conn.is_open() {
+                return Err(state.closed());
+            }
+            let left = patience.left(Instant::now());
+            if left == Some(Duration::ZERO) {
+                return Err(Status::Timeout);
+            }
+            state = self.wait_changed(state, left);
+        }
+    }
+
+    // ---- for the one who has the turn
+
+    /// True if the turn may take another message; else reading stops until some of what is kept has been read.
+    pub(crate) fn may_read(&self) -> bool {
+        let mut state = self.lock();
+        state.paused = self.is_full(&state);
+        if state.paused && state.ended {
+            // Nobody is there to be answered, and nothing more is taken in.
+            state.lose();
+        }
+        !state.paused
+    }
+
+    /// Leaves a message to a read.
+    pub(crate) fn keep(&self, data: Data) {
+        let mut state = self.lock();
+        state.kept.push(data);
+        self.tell(&state);
+    }
+
+    /// If what is kept is to be offered again: how many messages.
+    pub(crate) fn take_offer(&self) -> usize {
+        let mut state = self.lock();
+        match std::mem::take(&mut state.offer) {
+            true => state.kept.len(),
+            false => 0,
+        }
+    }
+
+    /// The first message that is kept.
+    pub(crate) fn pop_kept(self: &Arc<Self>) -> Option<Data> {
+        self.take_kept(&mut self.lock(), super::Kept::pop)
+    }
+
+    /// Puts messages back that were offered and not taken, in their order.
+    pub(crate) fn put_back(&self, messages: Vec<Data>) {
+        let mut state = self.lock();
+        state.kept.put_back(messages);
+        self.tell(&state);
+    }
+
+    /// Says once that the client closed or was lost, before anybody here closed.
+    pub(crate) fn take_left(&self) -> bool {
+        std::mem::take(&mut self.lock().left)
+    }
+
+    fn end_turn(&self, has_left: bool) -> bool {
+        let mut state = self.lock();
+        state.flush();
+        if state.is_flushed() {
+            state.conn.shrink();
+        }
+        !state.paused && state.conn.is_open() && (state.readable || has_left)
+    }
+
+    /// Waits until the end is done, on the thread of `server`.
+    fn wait_over(&self, inbox: &mut Inbox) {
+        let mut state = self.lock();
+        while !self.drain_locked(&mut state, inbox) {
+            let left = state
+                .closing
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            state = self.wait_changed(state, left);
+        }
+    }
+
+    fn drain(&self, inbox: &mut Inbox) -> bool {
+        self.drain_locked(&mut self.lock(), inbox)
+    }
+
+    /// After the close: all output goes out, then the peer's close frame is awaited, after a fault the end of its
+    /// stream. Nothing of what comes is kept.
+    fn drain_locked(&self, state: &mut MutexGuard<'_, State>, inbox: &mut Inbox) -> bool {
+        if !state.flush() || state.asked() == Some(End::Cut) {
+            return true;
+        }
+        if !state.is_flushed() {
+            return false; // the clock ends what is stuck
+        }
+        state.part();
+        let now = Instant::now();
+        let timeout = self.hub.rules.timing.close_timeout;
+        let until = *state.closing.get_or_insert(now + timeout);
+        loop {
+            if state.failed {
+                inbox.discard();
+            } else {
+                while let Ok(Some(_)) = state.conn.receive(inbox, usize::MAX) {}
+                if state.conn.is_over() {
+                    return true;
+                }
+            }
+            if now >= until {
+                return true;
+            }
+            if !state.readable {
+                return false;
+            }
+            let before = inbox.unread().len();
+            match state.receive(inbox) {
+                Some(true) => {
+                    let came = inbox.unread().len() - before;
+                    if came > state.budget {
+                        return true;
+                    }
+                    state.budget -= came;
+                }
+                Some(false) => return true,
+                None => return false,
+            }
+        }
+    }
+}
+
+impl State {
+    /// One receive: false at the end of the stream or a failure, `None` if nothing is there.
+    fn receive(&mut self, inbox: &mut Inbox) -> Option<bool> {
+        let Some(line) = &self.line else {
+            return Some(false);
+        };
+        let space = inbox.space();
+        let room = space.len();
+        loop {
+            match line.recv(space) {
+                Ok(0) => return Some(false),
+                Ok(n) => {
+                    inbox.filled(n);
+                    // Less than there was room for is all there was; the end of the stream is told apart.
+                    self.readable = n == room || self.ended;
+                    return Some(true);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) => {
+                    self.readable = false;
+                    return None;
+                }
+                Err(_) => return Some(false),
+            }
+        }
+    }
+
+    /// What somebody who reads is told of the end that was asked for.
+    fn told(&mut self, end: End) -> Status {
+        match end {
+            End::Shutdown if self.conn.is_open() => return Status::Shutdown,
+            End::Session => self.close_for(end),
+            End::Cut => self.lose(),
+            End::Shutdown | End::Ended => {}
+        }
+        self.closed()
+    }
+
+    fn closed(&self) -> Status {
+        Status::Closed(self.conn.close_frame().cloned().map(Box::new))
+    }
+
+    /// After a fault the peer is told that nothing follows its close frame.
+    fn part(&mut self) {
+        if self.failed
+            && self.is_flushed()
+            && let Some(line) = &self.line
+        {
+            line.half_close();
+        }
+    }
+}

@@ -1,0 +1,519 @@
+//! A connection that owns no thread: its socket never waits, and who has something to do with it takes a turn.
+//!
+//! ```text
+//!  poll ──happened──► Shared ◄──send── any thread
+//!                       │ call
+//!                       ▼
+//!  worker ◄──next──── Queue        begin_turn: the worker owns what is hosted; rest or over: it is given back
+//! ```
+//!
+//! Everything that threads share of it stands in one `State` behind one lock, which is held for bytes and calls of
+//! the operating system that do not wait, and never while code of the application runs. Only one thread reads: the
+//! one that has the turn. `server` has it first, on the connection's own thread, then one worker at a time. Anyone
+//! writes: at once as far as the socket takes it, the rest goes into the outbox, which the poll empties.
+//!
+//! Locks are taken in the order table, `State`, queue.
+
+mod end;
+mod kept;
+mod outbox;
+mod poll;
+mod queue;
+mod writing;
+
+pub(crate) use end::SharedEnd;
+pub(crate) use poll::Poll;
+pub(crate) use queue::{Job, Queue};
+pub(crate) use writing::{Common, Urgency};
+
+use super::Timing;
+use super::line::{End, Line, STRIDE, SendFault};
+use super::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::config::SlowConsumer;
+use crate::proto::{CloseCode, CloseFrame, Conn, Inbox};
+use crate::status::{Misuse, Status};
+use kept::Kept;
+use outbox::{Outbox, SLICES};
+use poll::Happening;
+use std::fmt;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What all shared connections of a gateway have in common.
+pub(crate) struct Hub {
+    pub(crate) queue: Queue,
+    /// None under the model checker, which plays the poll itself.
+    pub(crate) poll: Option<Arc<Poll>>,
+    pub(crate) rules: Rules,
+}
+
+/// The limits and deadlines of shared connections, as [`Config`](crate::Config) has them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) timing: Timing,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) outbox_messages: usize,
+    pub(crate) kept_bytes: usize,
+    pub(crate) kept_messages: usize,
+}
+
+/// What is hosted on a shared connection while nobody has the turn.
+pub(crate) trait Hosted: Send {
+    /// Does what there is to do, and gives itself back by [`Shared::rest`] unless it is over.
+    fn turn(self: Box<Self>, shared: &Arc<Shared>, inbox: Box<Inbox>) -> Box<Inbox>;
+}
+
+/// One shared connection.
+pub(crate) struct Shared {
+    number: usize,
+    hub: Arc<Hub>,
+    state: Mutex<State>,
+    /// Told to whoever waits for bytes, kept messages, room in the outbox or the end.
+    changed: Condvar,
+}
+
+struct State {
+    /// Gone once it is over: who still holds the connection keeps no descriptor.
+    line: Option<Arc<Line>>,
+    conn: Conn,
+    outbox: Outbox,
+    kept: Kept,
+    turn: Turn,
+    hosted: Option<Box<dyn Hosted>>,
+    policy: SlowConsumer,
+    /// Messages that the policy has given up or not taken.
+    dropped: u64,
+    /// There may be something to receive.
+    readable: bool,
+    /// The end of the stream is among it.
+    ended: bool,
+    /// Nothing is read until some of what is kept has been.
+    paused: bool,
+    /// What is kept is to be offered again.
+    offer: bool,
+    /// The client closed first, or was lost.
+    left: bool,
+    /// The client broke the protocol: there is nothing to come but the end of the stream.
+    failed: bool,
+    /// Threads that wait for `changed`.
+    waiting: u32,
+    /// When bytes last came.
+    heard: Instant,
+    /// A ping is out, since then.
+    pinged: Option<Instant>,
+    /// When a message last came or was sent.
+    messaged: Instant,
+    /// Our side is closed, and the client's is waited for until then.
+    closing: Option<Instant>,
+    /// Bytes it may still send.
+    budget: usize,
+    topics: Vec<Arc<str>>,
+}
+
+/// Who has the turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// `server`, on the connection's own thread.
+    Server,
+    /// Nobody, and there is nothing to do.
+    Resting,
+    /// Nobody yet: it is in the queue.
+    Queued,
+    /// A worker.
+    Running,
+    /// A worker, and there is something more to do afterwards.
+    RunningAgain,
+    /// Nobody, ever.
+    Over,
+}
+
+/// What a peer may still send after its connection was closed; see `incoming.rs`.
+const DRAIN: usize = 32 << 20;
+
+impl Shared {
+    /// After the 101, the line in hand. `server` has the turn.
+    pub(crate) fn new(
+        number: usize,
+        hub: Arc<Hub>,
+        line: Arc<Line>,
+        conn: Conn,
+        policy: SlowConsumer,
+    ) -> Shared {
+        let now = Instant::now();
+        let state = State {
+            line: Some(line),
+            conn,
+            outbox: Outbox::default(),
+            kept: Kept::default(),
+            turn: Turn::Server,
+            hosted: None,
+            policy,
+            dropped: 0,
+            readable: false,
+            ended: false,
+            paused: false,
+            offer: false,
+            left: false,
+            failed: false,
+            waiting: 0,
+            heard: now,
+            pinged: None,
+            messaged: now,
+            closing: None,
+            budget: DRAIN,
+            topics: Vec::new(),
+        };
+        Shared {
+            number,
+            hub,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Joins the poll; from now on others can call it.
+    ///
+    /// # Errors
+    /// The system's; it is of no use then.
+    pub(crate) fn enter(self: &Arc<Self>) -> std::io::Result<()> {
+        let Some(line) = self.lock().line.clone() else {
+            return Ok(());
+        };
+        line.set_shared(Arc::downgrade(self))?;
+        // Bytes may have come behind the request; the poll tells of what comes from now on.
+        self.lock().readable = true;
+        match &self.hub.poll {
+            Some(poll) => poll.enter(self, line.socket()),
+            None => Ok(()),
+        }
+    }
+
+    /// Its number in the gateway.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    // ---- turns
+
+    /// There is something to do: whoever has the turn hears of it, or a worker gets it.
+    pub(crate) fn call(self: &Arc<Self>) {
+        self.call_locked(&mut self.lock());
+    }
+
+    fn call_locked(self: &Arc<Self>, state: &mut State) {
+        if state.wants_turn() {
+            self.hub.queue.push(Arc::clone(self));
+        }
+        self.tell(state);
+    }
+
+    fn tell(&self, state: &State) {
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Gives the connection a turn in which what is kept is offered again.
+    pub(crate) fn offer(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.offer = true;
+        self.call_locked(&mut state);
+    }
+
+    /// `server` has returned: the connection has no thread of its own any more.
+    pub(crate) fn host(self: &Arc<Self>, hosted: Box<dyn Hosted>) {
+        let mut state = self.lock();
+        state.hosted = Some(hosted);
+        state.turn = Turn::Queued;
+        self.hub.queue.push(Arc::clone(self));
+    }
+
+    /// Takes what is hosted, for one turn.
+    pub(crate) fn begin_turn(&self) -> Option<Box<dyn Hosted>> {
+        let mut state = self.lock();
+        if state.turn != Turn::Queued {
+            return None;
+        }
+        state.turn = Turn::Running;
+        state.hosted.take()
+    }
+
+    /// Gives back what is hosted; `again` asks for another turn, behind all others.
+    pub(crate) fn rest(self: &Arc<Self>, hosted: Box<dyn Hosted>, again: bool) {
+        let mut state = self.lock();
+        state.hosted = Some(hosted);
+        if again || state.turn == Turn::RunningAgain {
+            state.turn = Turn::Queued;
+            self.hub.queue.push_again(Arc::clone(self));
+        } else {
+            state.turn = Turn::Resting;
+        }
+    }
+
+    /// The connection is over: nobody is called any more, and its descriptor is given up. The topics it was
+    /// subscribed to.
+    pub(crate) fn over(&self) -> Vec<Arc<str>> {
+        let mut state = self.lock();
+        state.turn = Turn::Over;
+        state.conn.end_of_stream();
+        state.outbox = Outbox::default();
+        state.kept = Kept::default();
+        let (line, topics) = (state.line.take(), std::mem::take(&mut state.topics));
+        self.tell(&state);
+        drop(state);
+        if let Some(line) = line {
+            line.cut_quietly();
+            if let Some(poll) = &self.hub.poll {
+                poll.leave(self.number, line.socket());
+            }
+        }
+        topics
+    }
+
+    /// What the poll says; true if it is to be put into the queue.
+    fn happened(self: &Arc<Self>, happening: &Happening, now: Instant) -> bool {
+        let mut state = self.lock();
+        if happening.readable {
+            state.readable = true;
+            state.ended |= happening.ended;
+            state.heard = now;
+            state.pinged = None;
+        }
+        let mut called = happening.readable && !state.paused;
+        if happening.writable && !state.is_flushed() {
+            called |= !state.flush() || !state.conn.is_open();
+        }
+        self.tell(&state);
+        called && state.wants_turn()
+    }
+
+    // ---- what must happen at a time
+
+    /// The clock looks: keepalive, a client that takes nothing, one that does not answer a close, one that has been
+    /// idle for `idle` (zero is never).
+    pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(line) = &state.line else {
+            return;
+        };
+        let timing = self.hub.rules.timing;
+        let since = |then| now.saturating_duration_since(then);
+        let limited = !timing.write_timeout.is_zero();
+        if limited && state.outbox.is_stuck(now, timing.write_timeout, STRIDE) {
+            log::info!(
+                "{}: takes too little of what waits for it, given up",
+                line.peer()
+            );
+            state.lose();
+        } else if state.closing.is_some_and(|until| now >= until) {
+            line.cut_quietly();
+        } else if !state.conn.is_open() {
+            return;
+        } else if !idle.is_zero() && since(state.messaged) >= idle {
+            let _ = state
+                .conn
+                .close(CloseCode::GOING_AWAY, "no message for too long");
+            state.flush();
+        } else if let Some(pinged) = state.pinged {
+            if since(pinged) < timing.pong_timeout {
+                return;
+            }
+            let time = timing.pong_timeout;
+            log::info!(
+                "{}: no answer to a ping within {time:?}, given up",
+                line.peer()
+            );
+            state.lose();
+        } else {
+            let quiet = since(state.heard) >= timing.ping_interval;
+            if !timing.ping_interval.is_zero() && quiet {
+                state.pinged = Some(now);
+                let _ = state.conn.ping(b"");
+                if state.flush() {
+                    return;
+                }
+            } else {
+                return;
+            }
+        }
+        self.call_locked(state);
+    }
+
+    // ---- how it stands
+
+    /// Why somebody asked for the end, if anybody did.
+    pub(crate) fn asked(&self) -> Option<End> {
+        self.lock().asked()
+    }
+
+    /// True while it can be written to, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        let state = self.lock();
+        state.conn.is_open() && state.line.is_some()
+    }
+
+    /// The peer's close frame, if one came.
+    pub(crate) fn close_frame(&self) -> Option<CloseFrame> {
+        self.lock().conn.close_frame().cloned()
+    }
+
+    pub(crate) fn policy(&self) -> SlowConsumer {
+        self.lock().policy
+    }
+
+    pub(crate) fn set_policy(&self, policy: SlowConsumer) {
+        self.lock().policy = policy;
+    }
+
+    /// Messages that its policy has given up or not taken.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Notes that it is subscribed to a topic; false if it is over.
+    pub(crate) fn note_topic(&self, topic: &Arc<str>) -> bool {
+        let mut state = self.lock();
+        let alive = state.line.is_some();
+        if alive && !state.topics.contains(topic) {
+            state.topics.push(Arc::clone(topic));
+        }
+        alive
+    }
+
+    /// Takes that back.
+    pub(crate) fn forget_topic(&self, topic: &str) {
+        self.lock().topics.retain(|other| **other != *topic);
+    }
+
+    // ---- the end
+
+    /// Sends the close frame, unless one was sent or received, behind all that waits. Does not wait for anything.
+    pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> Result<(), Status> {
+        if !code.is_allowed_on_wire() {
+            return Err(Misuse::BadCloseCode.into());
+        }
+        let mut state = self.lock();
+        if state.conn.close(code, reason).is_ok() {
+            state.flush();
+            self.call_locked(&mut state);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Waits to be told of a change, at most this long.
+    fn wait_changed<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        state = wait(&self.changed, state, time);
+        state.waiting -= 1;
+        state
+    }
+}
+
+impl State {
+    /// Takes note that there is something to do; true if it has to be put into the queue.
+    fn wants_turn(&mut self) -> bool {
+        match self.turn {
+            Turn::Resting => {
+                self.turn = Turn::Queued;
+                return true;
+            }
+            Turn::Running => self.turn = Turn::RunningAgain,
+            Turn::Server | Turn::Queued | Turn::RunningAgain | Turn::Over => {}
+        }
+        false
+    }
+
+    fn asked(&self) -> Option<End> {
+        self.line
+            .as_ref()
+            .map_or(Some(End::Cut), |line| line.asked())
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.outbox.is_empty() && self.conn.output().is_empty()
+    }
+
+    /// The connection is lost: a frame may have gone out in part, or nobody is there.
+    fn lose(&mut self) {
+        if self.conn.is_open() && self.asked().is_none() {
+            self.left = true;
+        }
+        self.conn.end_of_stream();
+        self.outbox = Outbox::default();
+        if let Some(line) = &self.line {
+            line.cut_quietly();
+        }
+    }
+
+    /// Writes what goes without waiting; false if the connection is lost.
+    fn flush(&mut self) -> bool {
+        let written = self.write_out();
+        if written.is_err() {
+            self.lose();
+        }
+        written.is_ok()
+    }
+
+    /// Control frames go out between any two frames, the close frame behind all.
+    fn write_out(&mut self) -> Result<(), SendFault> {
+        let State {
+            line, conn, outbox, ..
+        } = self;
+        let Some(line) = line else {
+            return Ok(());
+        };
+        let mut taken = 0;
+        loop {
+            let control = !outbox.is_amid_frame() && conn.is_open() && !conn.output().is_empty();
+            let written = if control || outbox.is_empty() {
+                let output = conn.output();
+                if output.is_empty() {
+                    outbox.flowed();
+                    return Ok(());
+                }
+                let len = output.len();
+                let written = line.write_some(&[IoSlice::new(output)])?;
+                if let Some(n) = written {
+                    conn.written(n);
+                    if n < len {
+                        let mut rest = Vec::new();
+                        conn.take_output(&mut rest);
+                        outbox.push_front(&rest);
+                    }
+                }
+                written
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = outbox.slices(&mut slices);
+                let written = line.write_some(slices.get(..count).unwrap_or_default())?;
+                outbox.advance(written.unwrap_or(0));
+                written
+            };
+            match written {
+                Some(n) => taken += n,
+                None => {
+                    outbox.blocked(Instant::now(), taken);
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,246 @@
+//! Writing to a shared connection, from any thread: what the socket takes goes at once, the rest waits in the
+//! outbox, and a full outbox is dealt with by the connection's policy.
+
+use super::outbox::Bytes;
+use super::{Shared, State};
+use crate::config::SlowConsumer;
+use crate::link::line::End;
+use crate::link::sync::MutexGuard;
+use crate::link::wire::{BUFFERED, COPY_BELOW_BUFFERED, refused};
+use crate::proto::{CloseCode, Header, Kind, Opcode, Span};
+use crate::status::{Limit, Misuse, Status};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A writer that waits for room looks by itself this often: it may be that every worker waits like it.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How a frame is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// At once; where the policy says so the caller waits for room.
+    Now,
+    /// It may gather with others.
+    Gather,
+    /// At once, and nobody waits for anything.
+    Offer,
+}
+
+/// A whole message, encoded once for any number of connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    kind: Kind,
+    frame: Arc<[u8]>,
+}
+
+impl Common {
+    pub(crate) fn new(kind: Kind, payload: &[u8]) -> Common {
+        let mut frame = Vec::with_capacity(payload.len() + 10);
+        Header::encode(true, Opcode::Data(kind), payload.len() as u64, &mut frame);
+        frame.extend_from_slice(payload);
+        let frame = frame.into();
+        Common { kind, frame }
+    }
+}
+
+impl Shared {
+    /// Sends a frame. `amid` is the caller's own: it is in the midst of a message in fragments. Whole messages of
+    /// others wait behind that one.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        amid: &mut bool,
+        urgency: Urgency,
+    ) -> Result<(), Status> {
+        let mut state = self.with_room(payload.len(), urgency)?;
+        let state = &mut *state;
+        let messages = usize::from(span == Span::Whole);
+        if state.conn.is_sending_fragments() && !*amid {
+            return state.behind(span, || Common::new(kind, payload).frame);
+        }
+        let opcode = state.conn.begin_frame(kind, span).map_err(refused)?;
+        *amid = span == Span::More;
+        state.messaged = Instant::now();
+        let (head, len) = Header::encoded(span != Span::More, opcode, payload.len() as u64);
+        let head = head.get(..len).unwrap_or_default();
+        if urgency == Urgency::Gather && payload.len() < COPY_BELOW_BUFFERED {
+            state.outbox.gather(head, payload, messages);
+        } else {
+            state.put(&[head, payload], None, messages);
+        }
+        if span == Span::Last {
+            state.outbox.fragments_ended();
+        }
+        if urgency != Urgency::Gather || state.outbox.bytes() >= BUFFERED {
+            state.flush();
+        }
+        self.sent(state)
+    }
+
+    /// Sends a message that others are sent, too; never waits.
+    pub(crate) fn send_common(self: &Arc<Self>, common: &Common) -> Result<(), Status> {
+        let mut state = self.with_room(common.frame.len(), Urgency::Offer)?;
+        let state = &mut *state;
+        if state.conn.is_sending_fragments() {
+            return state.behind(Span::Whole, || Arc::clone(&common.frame));
+        }
+        let begun = state.conn.begin_frame(common.kind, Span::Whole);
+        begun.map_err(refused)?;
+        state.messaged = Instant::now();
+        state.put(&[&common.frame], Some(&common.frame), 1);
+        state.flush();
+        self.sent(state)
+    }
+
+    /// Queues a ping.
+    pub(crate) fn ping(self: &Arc<Self>, payload: &[u8]) -> Result<(), Status> {
+        let mut state = self.lock();
+        self.heed(&mut state)?;
+        state.conn.ping(payload).map_err(refused)?;
+        state.flush();
+        self.sent(&mut state)
+    }
+
+    /// Writes what has gathered, as far as it goes.
+    pub(crate) fn flush(self: &Arc<Self>) -> Result<(), Status> {
+        let mut state = self.lock();
+        state.flush();
+        self.sent(&mut state)
+    }
+
+    /// What a write says after the close.
+    pub(crate) fn check_open(self: &Arc<Self>) -> Result<(), Status> {
+        let mut state = self.lock();
+        self.heed(&mut state)?;
+        match state.conn.is_open() {
+            true => Ok(()),
+            false => Err(Status::Closed(None)),
+        }
+    }
+
+    fn sent(self: &Arc<Self>, state: &mut State) -> Result<(), Status> {
+        match state.asked() {
+            Some(End::Cut) => {
+                self.call_locked(state);
+                Err(Status::Closed(None))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A session that ended takes no more writes; a gateway that stops takes a last one.
+    fn heed(self: &Arc<Self>, state: &mut State) -> Result<(), Status> {
+        match state.asked() {
+            Some(end @ End::Session) => {
+                state.close_for(end);
+                Err(Status::Closed(None))
+            }
+            Some(End::Cut) => Err(Status::Closed(None)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The state, with room in the outbox for `len` bytes more; what the policy says where there is none.
+    fn with_room(
+        self: &Arc<Self>,
+        len: usize,
+        urgency: Urgency,
+    ) -> Result<MutexGuard<'_, State>, Status> {
+        let (max_bytes, max_messages) =
+            (self.hub.rules.outbox_bytes, self.hub.rules.outbox_messages);
+        let mut state = self.lock();
+        let mut deadline = None;
+        loop {
+            self.heed(&mut state)?;
+            if !state.conn.is_open() {
+                return Err(Status::Closed(None));
+            }
+            if state.outbox.has_room(len, max_bytes, max_messages) {
+                return Ok(state);
+            }
+            // The poll may be late.
+            if !state.flush() || state.outbox.has_room(len, max_bytes, max_messages) {
+                continue;
+            }
+            match state.policy {
+                SlowConsumer::Block(time) if urgency != Urgency::Offer => {
+                    let now = Instant::now();
+                    let end = *deadline.get_or_insert_with(|| now + time);
+                    if now < end {
+                        let left = end.saturating_duration_since(now).min(LOOK);
+                        state = self.wait_changed(state, Some(left));
+                        continue;
+                    }
+                }
+                SlowConsumer::Block(_) | SlowConsumer::DropNewest => {}
+                SlowConsumer::DropOldest => {
+                    let dropped = state.outbox.drop_oldest(len, max_bytes, max_messages);
+                    state.dropped += dropped as u64;
+                    if state.outbox.has_room(len, max_bytes, max_messages) {
+                        return Ok(state);
+                    }
+                }
+                SlowConsumer::Disconnect => {
+                    state.dropped += state.outbox.drop_all() as u64 + 1;
+                    let reason = "messages are taken too slowly";
+                    let _ = state.conn.close(CloseCode::TRY_AGAIN, reason);
+                    state.flush();
+                    self.call_locked(&mut state);
+                    return Err(Limit::SlowConsumer.into());
+                }
+            }
+            state.dropped += 1;
+            return Err(Limit::OutboxFull.into());
+        }
+    }
+}
+
+impl State {
+    /// Closes with the code and the reason that belong to this end.
+    pub(super) fn close_for(&mut self, end: End) {
+        let (code, reason) = end.words().unwrap_or((CloseCode::NORMAL, ""));
+        let _ = self.conn.close(code, reason);
+        self.flush();
+    }
+
+    /// A message of one who does not own the fragments that are going out.
+    fn behind(&mut self, span: Span, frame: impl FnOnce() -> Arc<[u8]>) -> Result<(), Status> {
+        if span != Span::Whole {
+            return Err(Misuse::FragmentOpen.into());
+        }
+        self.outbox.push_behind(Bytes::Common(frame()));
+        self.messaged = Instant::now();
+        Ok(())
+    }
+
+    /// Writes a frame, or puts what the socket does not take into the outbox. `common` is the whole of it, if it is
+    /// one that others share.
+    fn put(&mut self, parts: &[&[u8]], common: Option<&Arc<[u8]>>, messages: usize) {
+        let mut sent = 0;
+        if self.is_flushed()
+            && let Some(line) = &self.line
+        {
+            let len: usize = parts.iter().map(|part| part.len()).sum();
+            let mut slices = [IoSlice::new(&[]); 2];
+            for (slice, part) in slices.iter_mut().zip(parts) {
+                *slice = IoSlice::new(part);
+            }
+            match line.write_some(slices.get(..parts.len()).unwrap_or_default()) {
+                Ok(written) => sent = written.unwrap_or(0),
+                Err(_) => return self.lose(),
+            }
+            if sent == len {
+                return;
+            }
+        }
+        match common {
+            Some(frame) => self
+                .outbox
+                .push(Bytes::Common(Arc::clone(frame)), sent, messages),
+            None => self.outbox.push_rest(parts, sent, messages),
+        }
+    }
+}
