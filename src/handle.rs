@@ -2,16 +2,17 @@
 
 use crate::config::{Config, YEAR};
 use crate::id::WebSocketId;
-use crate::link::{Common, lock};
+use crate::link::Common;
 use crate::proto::Data;
 use crate::session::SessionTable;
 use crate::status::Status;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::table::{Table, WebSocketInfo};
 use crate::topics::Topics;
 use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A handle on a gateway: for its sessions, for what is open on it, and to stop it. A clone is the same
@@ -128,7 +129,7 @@ impl GatewayHandle {
             if left.is_zero() {
                 return;
             }
-            stop = self.wait(stop, left);
+            stop = wait(&self.shared.stop_changed, stop, Some(left));
         }
     }
 
@@ -153,7 +154,7 @@ impl GatewayHandle {
     pub(crate) fn rest(&self, time: Duration) {
         let stop = self.stop();
         if stop.deadline.is_none() {
-            drop(self.wait(stop, time));
+            drop(wait(&self.shared.stop_changed, stop, Some(time)));
         }
     }
 
@@ -193,11 +194,6 @@ impl GatewayHandle {
 
     fn stop(&self) -> MutexGuard<'_, Stop> {
         lock(&self.shared.stop)
-    }
-
-    fn wait<'a>(&self, stop: MutexGuard<'a, Stop>, time: Duration) -> MutexGuard<'a, Stop> {
-        let waited = self.shared.stop_changed.wait_timeout(stop, time);
-        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

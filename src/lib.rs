@@ -15,6 +15,7 @@ mod raw;
 mod server;
 mod session;
 mod status;
+mod sync;
 mod table;
 mod topics;
 mod websocket;

@@ -1,13 +1,14 @@
 //! Who is connected: one entry per connection from its acceptance on, with a card once it is a WebSocket.
 
 use crate::id::{SessionId, WebSocketId};
-use crate::link::{End, Line, Shared, StuckWatch, lock};
+use crate::link::{End, Line, Shared, StuckWatch};
 use crate::session::Session;
 use crate::status::{Limit, Misuse, Status};
+use crate::sync::{Condvar, Mutex, lock, wait};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a WebSocket is served. Chosen in `on_pre_server`, and never changed afterwards.
@@ -217,8 +218,7 @@ impl Table {
             if entries.by_number.is_empty() || left.is_zero() {
                 return entries.by_number.is_empty();
             }
-            let waited = self.emptied.wait_timeout(entries, left);
-            entries = waited.unwrap_or_else(PoisonError::into_inner).0;
+            entries = wait(&self.emptied, entries, Some(left));
         }
     }
 

@@ -1,9 +1,10 @@
 //! Who is subscribed to what, and the sending of one message to all of them.
 
-use crate::link::{Common, Shared, lock};
+use crate::link::{Common, Shared};
 use crate::proto::Data;
+use crate::sync::{Mutex, lock};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The topics of a gateway: those that somebody is subscribed to.
 #[derive(Debug, Default)]

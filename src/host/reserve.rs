@@ -1,12 +1,11 @@
 //! One descriptor kept back, to say no with, or to stop with, when there are no others.
 
 use super::turn_away::write_now;
-use crate::link::lock;
 use crate::proto::Rejection;
+use crate::sync::{Mutex, lock};
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Mutex;
 
 /// A descriptor that is given up for the length of one act.
 #[derive(Debug)]

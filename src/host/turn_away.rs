@@ -3,11 +3,12 @@
 //! The acceptor must not wait for a peer, and closing on unread bytes would reset the connection before the
 //! answer is read. So the answer is written without waiting, and the connection is kept for a moment.
 
-use crate::link::{Line, lock};
+use crate::link::Line;
 use crate::proto::{Rejection, answer};
+use crate::sync::{Mutex, lock};
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the clock looks while there is anybody to part with.

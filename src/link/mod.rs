@@ -17,7 +17,6 @@ mod gather;
 mod incoming;
 mod line;
 mod shared;
-mod sync;
 mod wire;
 
 pub(crate) use clock::Clock;
@@ -26,10 +25,3 @@ pub(crate) use either::{Link, Outlet};
 pub(crate) use gather::Ask;
 pub(crate) use line::{End, Line, StuckWatch, is_timeout};
 pub(crate) use shared::{Common, Hosted, Hub, Job, Poll, Queue, Rules, Shared, SharedEnd};
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks, whether or not somebody panicked while holding it: what these locks guard is whole at every step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

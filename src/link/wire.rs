@@ -7,10 +7,10 @@
 //! again after it has let go.
 
 use super::line::{End, Line, SendFault};
-use super::lock;
 use crate::proto::{CloseCode, CloseFrame, Conn, Event, Inbox, Kind, Refused, Span, Violation};
 use crate::status::{Limit, Misuse, Status};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use std::sync::{Arc, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 /// A payload of this size and more is written from where it lies instead of being copied behind its header.
@@ -285,8 +285,7 @@ impl Duplex {
                 if left.is_zero() {
                     return Err(Misuse::FragmentOpen.into());
                 }
-                let waited = self.turn.wait_timeout(conn, left);
-                conn = waited.unwrap_or_else(PoisonError::into_inner).0;
+                conn = wait(&self.turn, conn, Some(left));
             }
             drop(conn);
             let wire = lock(&self.wire);

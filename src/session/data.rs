@@ -1,9 +1,8 @@
 //! What an application keeps in a session.
 
-use super::lock;
+use crate::sync::{Mutex, lock};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
 
 /// A map of strings that belongs to a session.
 ///

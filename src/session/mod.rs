@@ -17,10 +17,11 @@ pub use table::SessionTable;
 
 use crate::config::SessionConfig;
 use crate::id::{SessionId, WebSocketId};
-use crate::link::{End, Line, lock};
+use crate::link::{End, Line};
 use crate::status::{Limit, Misuse, Status};
+use crate::sync::{Mutex, MutexGuard, lock};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 

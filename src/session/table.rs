@@ -1,14 +1,15 @@
 //! Which sessions there are: made, found by cookie, expired and ended here.
 
+use super::Session;
 use super::cookie::Cookie;
 use super::events::{NoEvents, SessionEvents, run};
-use super::{Session, lock};
 use crate::config::SessionConfig;
 use crate::id::SessionId;
 use crate::status::{Limit, Misuse, Refusal, Status};
+use crate::sync::{Mutex, lock};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// The sessions of a gateway, or of a program without one. A clone is the same table.

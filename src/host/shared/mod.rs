@@ -1,5 +1,7 @@
 //! The life of a WebSocket without a thread: `server` on the connection's own, then turns of the pool's workers.
 
+#[cfg(all(test, csp_model))]
+mod model;
 mod pool;
 
 pub(crate) use pool::Pool;

@@ -2,11 +2,12 @@
 
 use crate::config::Config;
 use crate::handle::GatewayHandle;
-use crate::link::{Hub, Job, Poll, Queue, Rules, Timing, lock};
+use crate::link::{Hub, Job, Poll, Queue, Rules, Timing};
 use crate::proto::Inbox;
 use crate::status::Status;
+use crate::sync::{Condvar, Mutex, lock, wait};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -117,8 +118,7 @@ impl Started {
             if left.is_zero() {
                 return;
             }
-            let waited = self.threads.changed.wait_timeout(count, left);
-            count = waited.unwrap_or_else(PoisonError::into_inner).0;
+            count = wait(&self.threads.changed, count, Some(left));
         }
     }
 }
@@ -130,7 +130,7 @@ impl Running {
     }
 }
 
-fn rules(config: &Config) -> Rules {
+pub(super) fn rules(config: &Config) -> Rules {
     Rules {
         timing: Timing::of(config),
         outbox_bytes: config.shared.outbox_bytes,

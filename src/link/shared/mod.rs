@@ -28,10 +28,10 @@ pub(crate) use writing::{Common, Urgency};
 
 use super::Timing;
 use super::line::{End, Line, STRIDE, SendFault};
-use super::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::config::SlowConsumer;
 use crate::proto::{CloseCode, CloseFrame, Conn, Inbox};
 use crate::status::{Misuse, Status};
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use kept::Kept;
 use outbox::{Outbox, SLICES};
 use poll::Happening;
@@ -286,6 +286,17 @@ impl Shared {
         }
         self.tell(&state);
         called && state.wants_turn()
+    }
+
+    /// Plays the poll for the model checker: something can be received.
+    #[cfg(all(test, csp_model))]
+    pub(crate) fn received(self: &Arc<Self>) -> bool {
+        let happening = Happening {
+            readable: true,
+            writable: false,
+            ended: false,
+        };
+        self.happened(&happening, Instant::now())
     }
 
     // ---- what must happen at a time

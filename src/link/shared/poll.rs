@@ -1,7 +1,7 @@
 //! The sockets of shared connections in one poll of the operating system.
 
 use super::Shared;
-use crate::link::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token, Waker};

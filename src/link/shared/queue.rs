@@ -8,7 +8,7 @@
 //! that what needs no worker goes on: readers on threads of their own, outboxes, ends.
 
 use super::Shared;
-use crate::link::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
