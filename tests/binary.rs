@@ -52,7 +52,10 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["--max-message", "many"], "\"many\""),
         (&["--listen", "8080"], "\"8080\""),
         (&["--origin", "a.example"], "\"a.example\""),
-        (&["--route", "/x=chat"], "echo, raw-echo, clock"),
+        (
+            &["--route", "/x=talk"],
+            "echo, raw-echo, shared-echo, chat, clock",
+        ),
     ] {
         let ended = run(args);
         assert_eq!(ended.status.code(), Some(2), "{args:?}: {ended:?}");

@@ -1,7 +1,8 @@
 //! The built-in servers.
 
+use super::chat;
 use csp_websocket::{
-    Data, Gateway, Limit, Mode, PreServer, READ_LEN, READ_TIMEOUT, Status, WebSocket,
+    Data, Delivery, Gateway, Limit, Mode, PreServer, READ_LEN, READ_TIMEOUT, Status, WebSocket,
     WebSocketServer,
 };
 use std::io::{self, Read, Write};
@@ -14,20 +15,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(super) enum App {
     Echo,
     RawEcho,
+    SharedEcho,
+    Chat,
     Clock,
 }
 
 impl App {
     /// What is served where unless `--route` says otherwise.
-    pub(super) const BUILT_IN: [(&str, App); 3] = [
+    pub(super) const BUILT_IN: [(&str, App); 5] = [
         ("/echo", App::Echo),
         ("/raw/echo", App::RawEcho),
+        ("/shared/echo", App::SharedEcho),
+        ("/chat", App::Chat),
         ("/clock", App::Clock),
     ];
 
-    const NAMES: [(&str, App); 3] = [
+    const NAMES: [(&str, App); 5] = [
         ("echo", App::Echo),
         ("raw-echo", App::RawEcho),
+        ("shared-echo", App::SharedEcho),
+        ("chat", App::Chat),
         ("clock", App::Clock),
     ];
 
@@ -47,6 +54,8 @@ impl App {
         match self {
             App::Echo => gateway.route(path, || echo),
             App::RawEcho => gateway.route(path, || RawEcho),
+            App::SharedEcho => gateway.route(path, || SharedEcho),
+            App::Chat => chat::serve(gateway, path),
             App::Clock => gateway.route(path, || clock),
         }
     }
@@ -98,6 +107,34 @@ impl WebSocketServer for RawEcho {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// Sends each message back in its own type, without a thread for each client.
+struct SharedEcho;
+
+impl WebSocketServer for SharedEcho {
+    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+        pre.set_mode(Mode::Shared);
+        Ok(())
+    }
+
+    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+        // Answers to messages that came together go out together.
+        ws.set_write_buffering(true);
+        Ok(())
+    }
+
+    fn on_client_message(
+        &mut self,
+        ws: &mut WebSocket,
+        data: Data,
+        close: bool,
+    ) -> Result<Delivery, Status> {
+        if !close {
+            ws.write_data(&data)?;
+        }
+        Ok(Delivery::Done)
     }
 }
 

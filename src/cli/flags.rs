@@ -166,7 +166,10 @@ mod tests {
             assert_eq!(wish.listen, "127.0.0.1:8080");
             assert_eq!(wish.config.max_message, Config::default().max_message);
             let paths: Vec<&String> = wish.routes.keys().collect();
-            assert_eq!(paths, ["/clock", "/echo", "/raw/echo"]);
+            assert_eq!(
+                paths,
+                ["/chat", "/clock", "/echo", "/raw/echo", "/shared/echo"]
+            );
         }
     }
 
@@ -245,7 +248,10 @@ mod tests {
             (&["--route=/x"], "PATH=APP"),
             (&["--route=x=echo"], "x=echo"),
             (&["--route=/x?y=echo"], "/x?y"),
-            (&["--route=/x=chat"], "echo, raw-echo, clock"),
+            (
+                &["--route=/x=talk"],
+                "echo, raw-echo, shared-echo, chat, clock",
+            ),
             (&["--route=/x=echo", "--route=/x=clock"], "twice"),
             (&["--print-config=yes"], "--print-config"),
         ];

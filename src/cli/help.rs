@@ -44,10 +44,12 @@ Instead of serving:
   -V, --version              print the version and end
 
 Built-in routes:
-  /           a page with a console for the routes below
-  /echo       each message back in its own type
-  /raw/echo   the bytes back as a stream, as binary messages
-  /clock      the time once a second; send 'stop' to end it
+  /             a page with a console for the routes below, and a chat
+  /echo         each message back in its own type
+  /raw/echo     the bytes back as a stream, as binary messages
+  /shared/echo  as /echo, in shared mode: no thread for each client
+  /chat         rooms to talk in, in shared mode: /chat?room=ROOM&name=NAME
+  /clock        the time once a second; send 'stop' to end it
 
 Examples:
   csp-websocket

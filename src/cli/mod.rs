@@ -6,9 +6,11 @@
 //!  limits   what --print-config prints, and what a start warns of
 //!  serve    a gateway until a signal ends it
 //!  apps     the built-in servers
+//!  chat     the largest of them
 //! ```
 
 mod apps;
+mod chat;
 mod flags;
 mod help;
 mod limits;
