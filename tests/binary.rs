@@ -202,6 +202,37 @@ fn echo_takes_a_whole_message_before_it_answers() {
 }
 
 #[test]
+fn shared_echo_gives_each_message_back_in_its_own_type() {
+    let program = Program::start(&[]);
+    let mut clients = [(); 3].map(|()| connect(program.addr, "/shared/echo"));
+    let large = vec![0xA5; 200_000];
+    for client in &mut clients {
+        for text in ["hello", "", "Grüße, 世界, 𝄞"] {
+            client.text(text);
+            client.expect_text(text);
+        }
+        for bytes in [&b"\x00\xFF"[..], b"", &large] {
+            client.binary(bytes);
+            client.expect_binary(bytes);
+        }
+        client.fragmented(TEXT, &[b"one ", b"", "zw\u{f6}".as_bytes()]);
+        client.expect_text("one zwö");
+    }
+    // Many at once.
+    for n in 0..500 {
+        for client in &mut clients {
+            client.text(&n.to_string());
+        }
+    }
+    for mut client in clients {
+        for n in 0..500 {
+            client.expect_text(&n.to_string());
+        }
+        client.end();
+    }
+}
+
+#[test]
 fn raw_echo_gives_the_bytes_back_as_a_stream() {
     let program = Program::start(&[]);
     let mut client = connect(program.addr, "/raw/echo");

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -22,6 +22,15 @@ pub fn command(args: &[&str]) -> Command {
 /// Runs the binary where it ends by itself.
 pub fn run(args: &[&str]) -> Ended {
     tool::finish(&mut command(args), SOON)
+}
+
+/// Waits until this is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited {SOON:?} for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The binary while it serves. Dropping it ends it at once.
