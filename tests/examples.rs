@@ -208,6 +208,32 @@ fn select_answers_and_ticks() {
     example.end();
 }
 
+#[test]
+fn chat_tells_everybody_who_is_there_and_what_is_said() {
+    let example = Example::start("chat", &[ANY_PORT]);
+    let mut ann = example.connect("/chat?name=ann");
+    ann.expect_text("ann is here");
+    let mut bob = example.connect("/chat?name=B%C3%B6b");
+    for client in [&mut ann, &mut bob] {
+        client.expect_text("Böb is here");
+    }
+    ann.text("hello");
+    for client in [&mut ann, &mut bob] {
+        client.expect_text("ann says: hello");
+    }
+    bob.binary(&[0]);
+    for client in [&mut ann, &mut bob] {
+        client.expect_text("Böb says: some bytes");
+    }
+    bob.end();
+    ann.expect_text("Böb is gone");
+    let ghost = Handshake::to(example.addr, "/chat").send();
+    assert_eq!(ghost.response.status, 400);
+    ann.expect_silence(Duration::from_millis(100));
+    ann.end();
+    example.end();
+}
+
 /// The session cookie's name.
 const COOKIE: &str = "CSPSESSIONID";
 
