@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Uses the console page in a real browser, as a person would: mouse, keyboard, file picker.
+"""Uses the page in real browsers, as persons would: mouse, keyboard, file picker; one at the console, two in the chat.
 
-    python3 tests/browser.py http://127.0.0.1:8080/ [--screenshot FILE.png]
+    python3 tests/browser.py http://127.0.0.1:8080/ [--screenshot FILE.png] [--push-command COMMAND]
+
+COMMAND, with `--id ID TEXT` put behind it, sends a text to a WebSocket of the server from outside, as
+`csp-websocket send --gateway ADDR` does; without it that check is left out.
 
 Needs Chromium and `pip install websockets`. Prints one line for each check; exits 0 if all held, 1 otherwise, and
 never takes longer than a minute. What the page shows is all that counts: nothing here reaches into its script.
@@ -14,6 +17,7 @@ import itertools
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +32,7 @@ TOTAL_SECONDS = 60
 WAIT_SECONDS = 10
 TEXT = "Grüße <b>an</b> & \"alle\" 😀"
 FILE_BYTES = bytes(range(256)) * 40 + b"end"
+LOGS = "[...document.querySelectorAll('.roll')].map(log => log.innerText).join('\\n')"
 CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server",
@@ -42,7 +47,8 @@ class Failed(Exception):
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("url", help="where the page is, for example http://127.0.0.1:8080/")
-    options.add_argument("--screenshot", metavar="FILE.png", help="written at the end, also after a failure")
+    options.add_argument("--screenshot", metavar="FILE.png", help="written at the end, also after a failure; those of the chat beside it")
+    options.add_argument("--push-command", metavar="COMMAND", type=shlex.split, help="sends to a WebSocket from outside")
     options.add_argument("--chromium", default=shutil.which("chromium") or "chromium", help="the browser to start")
     chosen = options.parse_args()
     # Both arrive as exceptions, so the browser is ended on every way out.
@@ -65,15 +71,29 @@ def on_alarm(*_):
 def run(chosen, folder):
     file = folder / "sample.bin"
     file.write_bytes(FILE_BYTES)
-    with browser(chosen.chromium, folder / "profile") as address, Page(address) as page:
-        try:
-            use(page, chosen.url.rstrip("/") + "/", file)
-        finally:
-            if chosen.screenshot:
-                page.screenshot(chosen.screenshot)
+    url = chosen.url.rstrip("/") + "/"
+    with browser(chosen.chromium, folder / "profile") as address:
+        with Page(address) as page, pictures(chosen.screenshot, page=page):
+            use_console(page, url, file)
+        # Two contexts share as little as two browsers do.
+        with Page(address) as ann, Page(address) as bob, pictures(chosen.screenshot, ann=ann, bob=bob):
+            use_chat(ann, bob, url, chosen.push_command)
 
 
-def use(page, url, file):
+@contextlib.contextmanager
+def pictures(file, **pages):
+    """Whatever happens: `page` is shown in the file of this name, others in files beside it, also as on a phone."""
+    try:
+        yield
+    finally:
+        for name, page in pages.items() if file else ():
+            path = pathlib.Path(file)
+            page.screenshot(path if name == "page" else path.with_stem(f"{path.stem}-{name}"))
+            page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+            page.screenshot(path.with_stem(f"{path.stem}-{name}-phone"))
+
+
+def use_console(page, url, file):
     """The visit, in the order of a person who sees the page for the first time."""
     page.open(url)
     page.until("the page is there, closed", "document.querySelector('#state').dataset.state === 'closed'")
@@ -110,6 +130,18 @@ def use(page, url, file):
     disconnect(page, "from /echo")
 
     page.click("#clear")
+    page.click("#routes a[href='#/shared/echo']")
+    page.until("a click chooses /shared/echo", "document.querySelector('#route').value === '/shared/echo'")
+    page.click("#connect")
+    page.until("connected to /shared/echo", "document.querySelector('#state').dataset.state === 'open'")
+    page.fill("#text", TEXT)
+    page.click("#send")
+    page.until("the text came back from a worker", rows_with(".in[data-kind=text]", TEXT))
+    page.click("#send-bytes")
+    page.until("and the bytes did", "document.querySelector('.row.in[data-kind=binary]').dataset.length === '1024'")
+    disconnect(page, "from /shared/echo")
+
+    page.click("#clear")
     page.until("cleared", "document.querySelector('#log').childElementCount === 0")
     page.open(url + "#/clock")
     page.until("the address chooses /clock", "document.querySelector('#route').value === '/clock'")
@@ -130,15 +162,107 @@ def use(page, url, file):
             .reduce((sum, row) => sum + Number(row.dataset.length), 0) === 6""")
     disconnect(page, "from /raw/echo")
 
-    fetched = {address.partition("#")[0] for address in page.fetched}
-    page.check("nothing was fetched but the page", fetched == {url}, fetched)
-    page.check("no errors on the console", not page.errors, page.errors)
+    page.check_quiet(url)
 
     page.fill("#route", "/nowhere")
     page.click("#connect")
     page.until("a refused handshake leaves a hint",
                "document.querySelector('.row[data-kind=error] pre').textContent.includes('route')")
     page.until("and the page can connect again", "!document.querySelector('#connect').disabled")
+
+
+def use_chat(ann, bob, url, push_command):
+    """Two people meet in a room, talk, and part."""
+    ann.open(url)
+    ann.click("#routes a[href='#/chat']")
+    ann.until("the chip opens the chat", "!document.querySelector('#chat').hidden && document.querySelector('#console').hidden")
+    ann.fill("#room", "tea & <i>cake</i>")
+    ann.fill("#name", "Änne <b>")
+    ann.click("#join")
+    ann.until("Änne is in", heard(".happened", "You are in tea & <i>cake</i> as Änne <b>"))
+    ann.until("alone", people("Änne <b> (you)"))
+    ann.until("the header says so", "document.querySelector('#state').dataset.state === 'open'")
+    ann.until("the keyboard is at the message", "document.activeElement.id === 'say'")
+    ann.type("Is <i>anybody</i> there?")
+    ann.enter()
+    ann.until("what she says is shown as hers, as text only", heard(".said.own", "Is <i>anybody</i> there?"))
+    ann.until("and the line is empty again", "document.querySelector('#say').value === ''")
+
+    # The address names the room: it can be sent to somebody.
+    bob.open(ann.value("location.href"))
+    bob.until("the address gives the room", "document.querySelector('#room').value === 'tea & <i>cake</i>'")
+    bob.fill("#name", "Bob")
+    bob.enter()
+    bob.until("Bob is in, by keyboard", people("Änne <b>", "Bob (you)"))
+    bob.until("he learns what was said before", heard(".said:not(.own)", "Is <i>anybody</i> there?"))
+    ann.until("she sees him come", heard(".happened", "Bob came in"))
+    ann.until("and here", people("Änne <b> (you)", "Bob"))
+
+    bob.fill("#say", TEXT)
+    bob.click("#say-send")
+    for page, whose in [(bob, ".own"), (ann, ":not(.own)")]:
+        page.until(f"Bob's words reach {whose}", heard(f".said{whose}", TEXT))
+    ann.until("under his name", """
+        [...document.querySelectorAll('.said')].at(-1).querySelector('.who').textContent === 'Bob'""")
+    for n in range(30):
+        ann.fill("#say", f"Line {n} 👋")
+        ann.enter()
+    bob.until("many lines come in order", """
+        [...document.querySelectorAll('.said .text')].slice(-30).every((line, n) => line.textContent === `Line ${n} 👋`)""")
+    bob.until("the last one is in sight", """
+        (line => line.bottom <= document.querySelector('#talk').getBoundingClientRect().bottom + 1)
+        (document.querySelector('#talk').lastElementChild.getBoundingClientRect())""")
+
+    if push_command:
+        push(ann, bob, push_command)
+    ann.click("#copy-id")
+    ann.until("a click copies the ID, or selects it", "document.querySelector('#copy-note').textContent.length > 0")
+    ann.until("the line for a terminal has the ID", """
+        document.querySelector('#push-line').textContent.includes(` --id ${document.querySelector('#own-id').textContent} `)""")
+
+    with Page(ann.browser) as cid:
+        cid.open(url + "#/chat?room=tea+%26+%3Ci%3Ecake%3C%2Fi%3E")
+        cid.click("#join")
+        cid.until("a third one is a guest", "/^guest-[0-9]+$/.test(document.querySelector('#you').textContent)")
+        cid.until("and hears all of it", heard(".said", TEXT))
+        ann.until("three are here", "document.querySelectorAll('#people li').length === 3")
+        cid.check_quiet(url)
+    ann.until("a closed tab has left", people("Änne <b> (you)", "Bob"))
+
+    bob.click("#leave")
+    bob.until("Bob left", heard(".happened", "You left tea & <i>cake</i>"))
+    bob.until("and can join again", "!document.querySelector('#join').disabled && !document.querySelector('#join-form').hidden")
+    ann.until("she sees him go", heard(".happened", "Bob left"))
+    ann.until("and not here any more", people("Änne <b> (you)"))
+    ann.click("#to-console")
+    ann.until("the console is closed as it was", "document.querySelector('#state').dataset.state === 'closed'")
+    ann.click("#to-chat")
+    ann.until("and the chat still open", "document.querySelector('#state').dataset.state === 'open'")
+    bob.click("#join")
+    bob.until("Bob is back", heard(".happened", "You are in tea & <i>cake</i> as Bob"))
+    ann.until("which she sees", people("Änne <b> (you)", "Bob"))
+    for page in [ann, bob]:
+        page.check_quiet(url)
+
+
+def push(one, other, command):
+    """Sends to one of the two from outside."""
+    to = one.value("document.querySelector('#own-id').textContent")
+    sent = subprocess.run([*command, "--id", to, TEXT], stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_SECONDS)
+    one.check("a text was sent from outside", sent.returncode == 0, sent)
+    one.until("it shows up as pushed", heard(".pushed", TEXT))
+    other.check("in this one only", other.value("document.querySelectorAll('.pushed').length") == 0, "the other has it, too")
+
+
+def heard(selector, text):
+    """An expression: the conversation has this text in such a row, and no element where the text stands."""
+    return (f"[...document.querySelectorAll('#talk > {selector}')].map(row => row.querySelector('.text') ?? row)"
+            f".some(row => row.textContent === {json.dumps(text)} && !row.querySelector(':not(bdi)'))")
+
+
+def people(*names):
+    return f"""JSON.stringify([...document.querySelectorAll('#people li')].map(one => one.textContent))
+        === {json.dumps(json.dumps(names, ensure_ascii=False, separators=(',', ':')))}"""
 
 
 def disconnect(page, whence):
@@ -156,9 +280,10 @@ def rows_with(selector, text):
 
 
 class Page:
-    """One tab, spoken to by the DevTools protocol over one WebSocket."""
+    """One tab in a context of its own, spoken to by the DevTools protocol over one WebSocket."""
 
     def __init__(self, address):
+        self.browser = address
         self.connecting = connect(address, max_size=None, proxy=None, open_timeout=WAIT_SECONDS)
         self.numbers = itertools.count(1)
         self.session = None
@@ -167,13 +292,17 @@ class Page:
 
     def __enter__(self):
         self.socket = self.connecting.__enter__()
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=self.context)["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ["Page", "Runtime", "Log", "Network", "DOM"]:
             self.call(f"{domain}.enable")
         return self
 
     def __exit__(self, *failure):
+        with contextlib.suppress(Failed, ConnectionClosed):
+            self.session = None
+            self.call("Target.disposeBrowserContext", browserContextId=self.context)
         self.connecting.__exit__(*failure)
 
     def call(self, method, **parameters):
@@ -215,7 +344,7 @@ class Page:
         deadline = time.monotonic() + WAIT_SECONDS
         while not self.value(f"Boolean({expression})"):
             if time.monotonic() > deadline:
-                raise Failed(f"{what}\n        the log said: {self.value('document.querySelector(`#log`)?.innerText')!r}")
+                raise Failed(f"{what}\n        the log said: {self.value(LOGS)!r}")
             time.sleep(0.02)
         print(f"ok      {what}", flush=True)
 
@@ -223,6 +352,12 @@ class Page:
         if not holds:
             raise Failed(f"{what}: {found}")
         print(f"ok      {what}", flush=True)
+
+    def check_quiet(self, url):
+        """What must not have happened in all the time."""
+        fetched = {address.partition("#")[0] for address in self.fetched}
+        self.check("nothing was fetched but the page", fetched == {url}, fetched)
+        self.check("no errors on the console", not self.errors, self.errors)
 
     def open(self, url):
         answer = self.call("Page.navigate", url=url)
@@ -252,7 +387,14 @@ class Page:
         self.click(selector)
         self.call("Input.dispatchKeyEvent", type="keyDown", key="a", code="KeyA", modifiers=2, commands=["selectAll"])
         self.call("Input.dispatchKeyEvent", type="keyUp", key="a", code="KeyA", modifiers=2)
+        self.type(text)
+
+    def type(self, text):
         self.call("Input.insertText", text=text)
+
+    def enter(self):
+        self.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+        self.call("Input.dispatchKeyEvent", type="keyUp", key="Enter", code="Enter", windowsVirtualKeyCode=13)
 
     def ctrl_enter(self):
         for kind in ["rawKeyDown", "keyUp"]:

@@ -13,7 +13,12 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
+/// The page, and what is put into it in place of the lines that name these files: it is served as one.
 const CONSOLE: &str = include_str!("../console.html");
+const PARTS: [(&str, &str); 2] = [
+    ("/* chat.css */\n", include_str!("../console/chat.css")),
+    ("// chat.js\n", include_str!("../console/chat.js")),
+];
 
 /// How long the servers have to finish after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -37,7 +42,7 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     }
     let mut gateway = Gateway::bind(listen.as_str(), config)
         .map_err(|status| cannot_listen(&listen, &status))?
-        .page("/", "text/html; charset=utf-8", CONSOLE);
+        .page("/", "text/html; charset=utf-8", page());
     for (path, app) in routes {
         gateway = app.serve(gateway, &path);
     }
@@ -53,6 +58,14 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
         to_open(addr)
     ))?;
     gateway.run().map_err(|status| status.to_string())
+}
+
+fn page() -> String {
+    PARTS
+        .into_iter()
+        .fold(CONSOLE.to_owned(), |page, (line, part)| {
+            page.replacen(line, part, 1)
+        })
 }
 
 /// Log lines of level info and above on standard error, unless RUST_LOG says otherwise.
@@ -114,6 +127,19 @@ fn cannot_listen(listen: &str, status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_is_whole() {
+        let page = page();
+        for (line, part) in PARTS {
+            assert!(!page.contains(line), "{line}");
+            assert_eq!(page.matches(part).count(), 1, "{line}");
+            assert!(
+                !part.contains("</"),
+                "an end of the style or script in {line}"
+            );
+        }
+    }
 
     #[test]
     fn the_address_to_open_is_one_that_can_be_opened() {
