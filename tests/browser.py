@@ -213,6 +213,7 @@ def use_chat(ann, bob, url, push_command):
         (line => line.bottom <= document.querySelector('#talk').getBoundingClientRect().bottom + 1)
         (document.querySelector('#talk').lastElementChild.getBoundingClientRect())""")
 
+    bob.until("and the page itself does not scroll", "document.documentElement.scrollHeight <= innerHeight")
     if push_command:
         push(ann, bob, push_command)
     ann.click("#copy-id")

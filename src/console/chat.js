@@ -5,7 +5,7 @@ const COLOURS = 5; // As many as the style has for names.
 const PUSHED = Symbol("pushed"); // What came is no news of the room: somebody sent it by this WebSocket's ID.
 
 const chat = {
-  link: undefined, room: "", you: "", people: [],
+  link: undefined, room: "", you: "", people: [], last: "",
   roll: new Roll($("talk"), () => atEnd($("talk"))),
 
   entered(phase) {
@@ -53,10 +53,10 @@ const chat = {
     $("you").textContent = you;
     $("in-room").textContent = room;
     $("own-id").textContent = id;
-    $("push-line").textContent = `csp-websocket send --gateway ADDR --id ${id} hello`;
+    $("push-line").textContent = `csp-websocket send --gateway ADDR \\\n  --id ${id} hello`;
     $("copy-note").textContent = "";
     this.roll.clear();
-    for (const said of history) this.roll.add(() => saidRow(said, false)); // Who had this name then is not known.
+    for (const said of history) this.say(said, false); // Who had this name then is not known.
     this.happened(["You are in ", room, " as ", you]);
     this.showPeople();
   },
@@ -71,19 +71,27 @@ const chat = {
     this.showPeople();
   },
   said(said) {
-    const own = said.name === this.you;
-    this.roll.add(() => saidRow(said, own), own);
+    this.say(said, said.name === this.you);
   },
   error({ text }) {
     this.happened([text], "bad");
   },
   pushed(message) {
     const when = new Date();
+    this.last = "";
     this.roll.add(() => pushedRow(message, when));
   },
 
+  // Name and time stand once above what somebody says in one minute.
+  say(said, own) {
+    const speech = `${Math.floor(said.at / 60_000)} ${said.name}`;
+    const more = speech === this.last;
+    this.last = speech;
+    this.roll.add(() => saidRow(said, own, more), own);
+  },
   // Every second word is a peer's own: it may run from right to left.
   happened(words, how = "") {
+    this.last = "";
     this.roll.add(() => {
       const row = element("p", `happened ${how}`);
       row.append(...words.map((word, n) => (n % 2 ? element("bdi", "", word) : word)));
@@ -123,13 +131,13 @@ function newsIn({ kind, data }) {
   }
 }
 
-function saidRow({ name, text, at }, own) {
-  const row = element("div", own ? "said own" : "said");
-  const meta = element("div", "meta");
+function saidRow({ name, text, at }, own, more) {
+  const row = element("div", `said${own ? " own" : ""}${more ? " more" : ""}`);
+  const meta = element("div", more ? "spoken" : "meta");
   const who = element("span", "who", name);
   who.dataset.colour = colourOf(name);
   meta.append(who, clock(new Date(at)));
-  row.append(meta, spoken(text));
+  row.append(meta, paragraph(text));
   return row;
 }
 
@@ -137,12 +145,12 @@ function pushedRow(message, when) {
   const row = element("div", "pushed");
   const meta = element("div", "meta");
   meta.append(element("span", "what", "pushed to you"), clock(when));
-  row.append(meta, message.kind === "text" ? spoken(previewOf(message)) : element("pre", "", previewOf(message)));
+  row.append(meta, message.kind === "text" ? paragraph(previewOf(message)) : element("pre", "", previewOf(message)));
   return row;
 }
 
 // As text only: what a peer sent is never markup.
-function spoken(text) {
+function paragraph(text) {
   const shown = element("p", "text", text);
   shown.dir = "auto";
   return shown;
@@ -158,7 +166,7 @@ function clock(when) {
 
 function colourOf(name) {
   let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 65_521;
+  for (const letter of name) sum = (sum * 32 + letter.codePointAt(0)) % 65_521;
   return sum % COLOURS;
 }
 
