@@ -113,7 +113,8 @@ fn a_port_in_use_is_one_clear_line() {
 fn a_signal_closes_every_websocket_with_1001_and_ends_it_with_0() {
     for signal in ["TERM", "INT"] {
         let program = Program::start(&[]);
-        let mut clients = ["/echo", "/raw/echo", "/clock"].map(|path| connect(program.addr, path));
+        let paths = ["/echo", "/raw/echo", "/shared/echo", "/chat", "/clock"];
+        let mut clients = paths.map(|path| connect(program.addr, path));
         program.signal(signal);
         for client in &mut clients {
             skip_to_close(client);
@@ -123,13 +124,13 @@ fn a_signal_closes_every_websocket_with_1001_and_ends_it_with_0() {
         assert_eq!(ended.status.code(), Some(0), "{signal}: {ended:?}");
         assert_eq!(ended.stdout, "", "nothing but the address");
         let log = &ended.stderr;
-        assert_eq!(log.matches(": open").count(), 3, "{log}");
-        assert_eq!(log.matches(": closed").count(), 3, "{log}");
+        assert_eq!(log.matches(": open").count(), paths.len(), "{log}");
+        assert_eq!(log.matches(": closed").count(), paths.len(), "{log}");
         assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
     }
 }
 
-/// The clock may have said something before its close.
+/// The clock and the chat may have said something before their close.
 fn skip_to_close(client: &mut Client) {
     loop {
         let frame = client.recv_frame();
