@@ -59,7 +59,11 @@ pub(super) fn run(opened: Opened, place: Place) {
 
 /// What a turn has come to.
 enum Outcome {
+    /// All that was there has been handed over.
     Rests,
+    /// There may be more.
+    Pauses,
+    /// The connection is to end.
     Ends,
 }
 
@@ -70,18 +74,19 @@ impl Hosted for Serving {
         };
         end.begin_turn(inbox);
         self.offer(shared);
-        let over = match self.messages(shared) {
-            Outcome::Rests => false,
-            Outcome::Ends => self.end(shared),
+        let (over, more) = match self.messages(shared) {
+            Outcome::Rests => (false, false),
+            Outcome::Pauses => (false, true),
+            Outcome::Ends => (self.end(shared), false),
         };
         let Some(end) = self.ws.shared_end() else {
             return Box::default();
         };
-        let (inbox, again) = end.end_turn();
+        let (inbox, receivable) = end.end_turn();
         if over {
             self.over(shared);
         } else {
-            shared.rest(self, again);
+            shared.rest(self, more || receivable);
         }
         inbox
     }
@@ -130,7 +135,7 @@ impl Serving {
                 }
             }
         }
-        Outcome::Rests
+        Outcome::Pauses
     }
 
     /// One message; what the server leaves for a read.

@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::handle::GatewayHandle;
-use crate::link::{Hub, Job, Poll, Queue, Rules, Timing};
+use crate::host::{Panicked, guarded};
+use crate::link::{Hosted, Hub, Job, Poll, Queue, Rules, Shared, Timing};
 use crate::proto::Inbox;
 use crate::status::Status;
 use crate::sync::{Condvar, Mutex, lock, wait};
@@ -142,13 +143,13 @@ pub(super) fn rules(config: &Config) -> Rules {
 
 fn work(hub: &Hub) {
     GatewayHandle::mark_serving();
-    let mut inbox = Box::new(Inbox::with_sizes(INBOX, Inbox::MAX));
+    let mut inbox = new_inbox();
     let mut found = Vec::new();
     loop {
         match hub.queue.next() {
             Job::Serve(shared) => {
                 if let Some(hosted) = shared.begin_turn() {
-                    inbox = hosted.turn(&shared, inbox);
+                    inbox = turn(&shared, hosted, inbox);
                 }
             }
             Job::Poll => {
@@ -160,6 +161,22 @@ fn work(hub: &Hub) {
             Job::Stop => return,
         }
     }
+}
+
+/// The application's panics are caught where it is called. One of our own must not cost the pool a worker.
+fn turn(shared: &Arc<Shared>, hosted: Box<dyn Hosted>, inbox: Box<Inbox>) -> Box<Inbox> {
+    match guarded(|| hosted.turn(shared, inbox)) {
+        Ok(inbox) => inbox,
+        Err(Panicked(text)) => {
+            log::error!("a turn panicked, which is a fault of this crate: {text:?}");
+            shared.over();
+            new_inbox()
+        }
+    }
+}
+
+fn new_inbox() -> Box<Inbox> {
+    Box::new(Inbox::with_sizes(INBOX, Inbox::MAX))
 }
 
 fn watch(hub: &Hub) {

@@ -150,12 +150,12 @@ impl SharedEnd {
     }
 
     /// The turn ends: all that was written goes out, as far as it goes, and the inbox is given back. True if there
-    /// is more to do at once.
+    /// is more to receive at once.
     pub(crate) fn end_turn(&mut self) -> (Box<Inbox>, bool) {
         let mut inbox = self.inbox.take().unwrap_or_default();
         self.left = inbox.unread().into();
         inbox.discard();
-        (inbox, self.shared.end_turn(!self.left.is_empty()))
+        (inbox, self.shared.end_turn())
     }
 
     fn gather(
@@ -172,11 +172,7 @@ impl SharedEnd {
             inbox,
             receives: &mut self.receives,
         };
-        let read = gather(&mut turn, &mut self.assembler, buf, ask, patience);
-        if matches!(read, Ok(true)) {
-            self.shared.lock().messaged = Instant::now();
-        }
-        read
+        gather(&mut turn, &mut self.assembler, buf, ask, patience)
     }
 
     /// What of the end of the connection can be done without waiting; true once it is over.
@@ -210,8 +206,10 @@ impl Source for OwnTurn<'_> {
         let mut state = self.shared.lock();
         let open = state.conn.is_open();
         let received = state.conn.receive(self.inbox, want);
-        if matches!(received, Ok(Some(Event::Close))) && open {
-            state.left = true;
+        match received {
+            Ok(Some(Event::Close)) => state.left |= open,
+            Ok(Some(Event::Data(_))) => state.messaged = Instant::now(),
+            _ => {}
         }
         received
     }
@@ -374,13 +372,13 @@ impl Shared {
         std::mem::take(&mut self.lock().left)
     }
 
-    fn end_turn(&self, has_left: bool) -> bool {
+    fn end_turn(&self) -> bool {
         let mut state = self.lock();
         state.flush();
         if state.is_flushed() {
             state.conn.shrink();
         }
-        !state.paused && state.conn.is_open() && (state.readable || has_left)
+        !state.paused && state.conn.is_open() && state.readable
     }
 
     /// Waits until the end is done, on the thread of `server`.

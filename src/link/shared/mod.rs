@@ -305,51 +305,35 @@ impl Shared {
     /// idle for `idle` (zero is never).
     pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) {
         let mut state = self.lock();
-        let state = &mut *state;
-        let Some(line) = &state.line else {
+        let Some(line) = state.line.clone() else {
             return;
         };
-        let timing = self.hub.rules.timing;
-        let since = |then| now.saturating_duration_since(then);
-        let limited = !timing.write_timeout.is_zero();
-        if limited && state.outbox.is_stuck(now, timing.write_timeout, STRIDE) {
-            log::info!(
-                "{}: takes too little of what waits for it, given up",
-                line.peer()
-            );
-            state.lose();
-        } else if state.closing.is_some_and(|until| now >= until) {
-            line.cut_quietly();
-        } else if !state.conn.is_open() {
-            return;
-        } else if !idle.is_zero() && since(state.messaged) >= idle {
-            let _ = state
-                .conn
-                .close(CloseCode::GOING_AWAY, "no message for too long");
-            state.flush();
-        } else if let Some(pinged) = state.pinged {
-            if since(pinged) < timing.pong_timeout {
-                return;
-            }
-            let time = timing.pong_timeout;
-            log::info!(
-                "{}: no answer to a ping within {time:?}, given up",
-                line.peer()
-            );
-            state.lose();
-        } else {
-            let quiet = since(state.heard) >= timing.ping_interval;
-            if !timing.ping_interval.is_zero() && quiet {
+        let due = state.due(now, idle, &self.hub.rules.timing);
+        match due {
+            Due::Nothing => return,
+            Due::Ping => {
                 state.pinged = Some(now);
                 let _ = state.conn.ping(b"");
                 if state.flush() {
                     return;
                 }
-            } else {
-                return;
             }
+            Due::Idle => {
+                let reason = "no message for too long";
+                let _ = state.conn.close(CloseCode::GOING_AWAY, reason);
+                state.flush();
+            }
+            Due::Cut => line.cut_quietly(),
+            Due::Stuck | Due::Silent => state.lose(),
         }
-        self.call_locked(state);
+        self.call_locked(&mut state);
+        // Not under the lock: the logger is the application's.
+        drop(state);
+        match due {
+            Due::Stuck => log::info!("{}: takes too little of what waits for it", line.peer()),
+            Due::Silent => log::info!("{}: does not answer a ping, given up", line.peer()),
+            _ => {}
+        }
     }
 
     // ---- how it stands
@@ -430,7 +414,46 @@ impl Shared {
     }
 }
 
+/// What it is time for.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Nothing,
+    /// The client has been silent.
+    Ping,
+    /// It has not answered a ping.
+    Silent,
+    /// It has taken too little of what waits for it.
+    Stuck,
+    /// No message has come or gone for too long.
+    Idle,
+    /// It has not answered our close.
+    Cut,
+}
+
 impl State {
+    fn due(&mut self, now: Instant, idle: Duration, timing: &Timing) -> Due {
+        let since = |then| now.saturating_duration_since(then);
+        let (limit, ping) = (timing.write_timeout, timing.ping_interval);
+        if !limit.is_zero() && self.outbox.is_stuck(now, limit, STRIDE) {
+            Due::Stuck
+        } else if self.closing.is_some_and(|until| now >= until) {
+            Due::Cut
+        } else if !self.conn.is_open() {
+            Due::Nothing
+        } else if !idle.is_zero() && since(self.messaged) >= idle {
+            Due::Idle
+        } else if let Some(pinged) = self.pinged {
+            match since(pinged) >= timing.pong_timeout {
+                true => Due::Silent,
+                false => Due::Nothing,
+            }
+        } else if !ping.is_zero() && since(self.heard) >= ping {
+            Due::Ping
+        } else {
+            Due::Nothing
+        }
+    }
+
     /// Takes note that there is something to do; true if it has to be put into the queue.
     fn wants_turn(&mut self) -> bool {
         match self.turn {
