@@ -119,7 +119,7 @@ impl Gateway {
         });
         let turn_away = Arc::new(TurnAway::default());
         let reserve = Arc::new(Reserve::new());
-        let clock = start_clock(&self.handle, &turn_away, &reserve)?;
+        let clock = start_clock(&host, &turn_away, &reserve)?;
         let acceptor = Acceptor {
             listener: self.listener,
             handle: self.handle,
@@ -336,12 +336,12 @@ impl Acceptor {
 /// The gateway's clock: sessions that expire, sends that are stuck, connections that were told no, an acceptor
 /// that did not hear of the end.
 fn start_clock(
-    handle: &GatewayHandle,
+    host: &Arc<Host>,
     turn_away: &Arc<TurnAway>,
     reserve: &Arc<Reserve>,
 ) -> io::Result<Clock> {
-    let (handle, turn_away) = (handle.clone(), Arc::clone(turn_away));
-    let reserve = Arc::clone(reserve);
+    let (host, turn_away) = (Arc::clone(host), Arc::clone(turn_away));
+    let (handle, reserve) = (host.handle.clone(), Arc::clone(reserve));
     let config = handle.config();
     let keepalive = !config.ping_interval.is_zero();
     let stuck = config.ping_interval + config.pong_timeout;
@@ -366,6 +366,7 @@ fn start_clock(
                 handle.table().cut_stuck(now, stuck);
             }
             handle.table().tick_shared(now);
+            host.pool.tick(now);
         }
         if turn_away.look(now) { LOOK } else { tick }
     })

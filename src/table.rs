@@ -27,6 +27,9 @@ pub enum Mode {
     Shared,
 }
 
+/// How long a shared WebSocket may go without a look of the clock.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// How many closed WebSockets are remembered, to tell one that was here from one that never was.
 const REMEMBERED: usize = 16_384;
 
@@ -83,6 +86,8 @@ struct Entry {
     watch: StuckWatch,
     card: Option<Arc<Card>>,
     shared: Option<Arc<Shared>>,
+    /// When the clock is to look at it, if it is shared.
+    look_at: Option<Instant>,
 }
 
 /// The WebSockets that closed lately.
@@ -134,6 +139,7 @@ impl Table {
                 watch,
                 card: None,
                 shared: None,
+                look_at: None,
             },
         );
         Ok(Place {
@@ -194,19 +200,33 @@ impl Table {
         }
     }
 
-    /// Gives every shared WebSocket its look at the clock.
+    /// Gives those shared WebSockets their look at the clock for which it may be time. The others are passed over
+    /// without a touch: there may be very many, and nothing to do for them.
     pub(crate) fn tick_shared(&self, now: Instant) {
-        let shared: Vec<(Arc<Shared>, Duration)> = {
+        let due: Vec<(usize, Arc<Shared>, Duration)> = {
             let entries = lock(&self.entries);
-            let all = entries.by_number.values();
-            all.filter_map(|entry| {
-                let idle = entry.card.as_ref()?.session.app_timeout();
-                Some((Arc::clone(entry.shared.as_ref()?), idle))
-            })
-            .collect()
+            let all = entries.by_number.iter();
+            all.filter(|(_, entry)| entry.look_at.is_some_and(|at| at <= now))
+                .filter_map(|(number, entry)| {
+                    let idle = entry.card.as_ref()?.session.app_timeout();
+                    Some((*number, Arc::clone(entry.shared.as_ref()?), idle))
+                })
+                .collect()
         };
-        for (shared, idle) in shared {
-            shared.tick(now, idle);
+        let looked: Vec<(usize, Instant)> = due
+            .into_iter()
+            .map(|(number, shared, idle)| {
+                let soon = now + LOOK_AGAIN;
+                let next = shared.tick(now, idle).unwrap_or(soon);
+                // A session's idle time may be set to another one at any time.
+                (number, next.min(soon).max(now))
+            })
+            .collect();
+        let mut entries = lock(&self.entries);
+        for (number, at) in looked {
+            if let Some(entry) = entries.by_number.get_mut(&number) {
+                entry.look_at = Some(at);
+            }
         }
     }
 
@@ -265,6 +285,7 @@ impl Place {
         if let Some(entry) = entries.by_number.get_mut(&self.number) {
             entry.card = Some(Arc::clone(card));
             entry.shared = shared.cloned();
+            entry.look_at = shared.map(|_| Instant::now());
             entries.by_id.insert(card.id.clone(), self.number);
         }
     }

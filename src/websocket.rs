@@ -61,10 +61,11 @@ pub struct WebSocket {
     at_end: bool,
     binary_data: bool,
     session_end_on_close: bool,
-    close_frame: Option<CloseFrame>,
+    close_frame: Option<Box<CloseFrame>>,
     /// Reads in a row that found it closed.
     closed_reads: u32,
-    raw: crate::raw::Left,
+    /// There in raw mode, once something was left.
+    raw: Option<Box<crate::raw::Left>>,
     /// Not `Sync`: what it is made of may one day not be.
     _one_thread: PhantomData<Cell<()>>,
 }
@@ -92,7 +93,7 @@ impl WebSocket {
             session_end_on_close: false,
             close_frame: None,
             closed_reads: 0,
-            raw: Default::default(),
+            raw: None,
             _one_thread: PhantomData,
         }
     }
@@ -162,7 +163,7 @@ impl WebSocket {
                 buf.clear();
                 self.at_end = true;
                 if let Status::Closed(Some(frame)) = status {
-                    self.close_frame = Some((**frame).clone());
+                    self.close_frame = Some(frame.clone());
                 }
                 if status.is_closed() {
                     self.slow_down();
@@ -373,7 +374,7 @@ impl WebSocket {
     pub fn end_server_with(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
         let ended = self.link.close(code, reason);
         if let Some(frame) = self.link.close_frame() {
-            self.close_frame = Some(frame);
+            self.close_frame = Some(Box::new(frame));
         }
         ended
     }
@@ -459,7 +460,7 @@ impl WebSocket {
 
     /// The client's close frame, once a read has met it or the close is done.
     pub fn close_frame(&self) -> Option<&CloseFrame> {
-        self.close_frame.as_ref()
+        self.close_frame.as_deref()
     }
 
     fn framed(&self) -> Result<(), Status> {
@@ -487,7 +488,7 @@ impl WebSocket {
 
     /// For [`Raw`]: what a read could not take.
     pub(crate) fn raw_left(&mut self) -> &mut crate::raw::Left {
-        &mut self.raw
+        self.raw.get_or_insert_default()
     }
 
     /// For the host of a shared WebSocket.

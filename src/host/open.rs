@@ -179,7 +179,7 @@ impl Handshake<'_> {
         let (session, started) = self.session(server)?;
         let opened = (|| {
             let id = WebSocketId::new().map_err(no)?;
-            let attached = session.attach(&id, self.line).map_err(no)?;
+            let attached = session.attach(self.line).map_err(no)?;
             let mut choice = self.pre_server(server, &id, &session)?;
             if started {
                 let cookie = handle.sessions().set_cookie(&session);

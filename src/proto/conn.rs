@@ -80,7 +80,8 @@ pub struct Conn {
     opcode: Opcode,
     arriving: Option<Message>,
     utf8: Utf8,
-    peer_close: Option<CloseFrame>,
+    /// Boxed, as most connections never have one while they take room.
+    peer_close: Option<Box<CloseFrame>>,
     /// The type of the message that is going out in fragments.
     sending: Option<Kind>,
     out: Output,
@@ -229,7 +230,7 @@ impl Conn {
             Opcode::Ping => (Input::Ping, Event::Ping),
             Opcode::Pong => (Input::Pong, Event::Pong),
             _ => {
-                self.peer_close = Some(CloseFrame::parse(payload)?);
+                self.peer_close = Some(Box::new(CloseFrame::parse(payload)?));
                 (Input::Close, Event::Close)
             }
         };
@@ -386,7 +387,7 @@ impl Conn {
 
     /// The peer's close frame, if one came.
     pub fn close_frame(&self) -> Option<&CloseFrame> {
-        self.peer_close.as_ref()
+        self.peer_close.as_deref()
     }
 }
 

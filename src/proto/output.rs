@@ -17,7 +17,7 @@ pub(super) struct Output {
     /// Bytes of pongs among them.
     pongs: usize,
     /// The pong that came when `MAX_PONGS` were waiting; a newer one takes its place.
-    late_pong: Option<Vec<u8>>,
+    late_pong: Option<Box<[u8]>>,
 }
 
 impl Output {
@@ -37,7 +37,7 @@ impl Output {
 
     pub(super) fn pong(&mut self, payload: &[u8]) {
         if self.pongs >= MAX_PONGS {
-            self.late_pong = Some(payload.to_vec());
+            self.late_pong = Some(payload.into());
         } else {
             self.control(Opcode::Pong, payload);
             self.pongs += payload.len() + 2;

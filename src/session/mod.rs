@@ -16,11 +16,10 @@ pub use events::SessionEvents;
 pub use table::SessionTable;
 
 use crate::config::SessionConfig;
-use crate::id::{SessionId, WebSocketId};
+use crate::id::SessionId;
 use crate::link::{End, Line};
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Mutex, MutexGuard, lock};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
@@ -49,8 +48,9 @@ struct Shared {
 }
 
 struct State {
-    /// The open sockets; none once `ended`.
-    lines: HashMap<WebSocketId, Arc<Line>>,
+    /// The open sockets; none once `ended`. Few, and there is a session for each of many sockets: a list takes less
+    /// room than a map.
+    lines: Vec<Arc<Line>>,
     /// When it was last used; counts while there are no `lines`.
     used: Instant,
     /// Zero is never.
@@ -128,7 +128,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Misuse::SessionEnded`]; [`Limit::SocketsPerSession`].
-    pub(crate) fn attach(&self, id: &WebSocketId, line: &Arc<Line>) -> Result<Attached, Status> {
+    pub(crate) fn attach(&self, line: &Arc<Line>) -> Result<Attached, Status> {
         let mut state = self.state();
         if state.ended {
             return Err(Misuse::SessionEnded.into());
@@ -136,10 +136,11 @@ impl Session {
         if state.lines.len() >= self.shared.max_sockets {
             return Err(Limit::SocketsPerSession.into());
         }
-        state.lines.insert(id.clone(), Arc::clone(line));
+        state.lines.reserve_exact(1);
+        state.lines.push(Arc::clone(line));
         Ok(Attached {
             session: self.clone(),
-            id: id.clone(),
+            line: Arc::clone(line),
         })
     }
 
@@ -155,7 +156,7 @@ impl Session {
 
     fn make(config: &SessionConfig, now: Instant, transient: bool) -> Result<Session, Status> {
         let state = State {
-            lines: HashMap::new(),
+            lines: Vec::new(),
             used: now,
             timeout: config.timeout,
             is_new: true,
@@ -230,7 +231,7 @@ impl Session {
             }
             mem::take(&mut state.lines)
         };
-        for line in lines.values() {
+        for line in &lines {
             line.ask(End::Session);
         }
         true
@@ -274,13 +275,16 @@ impl fmt::Debug for Session {
 #[must_use = "dropping it detaches the connection"]
 pub(crate) struct Attached {
     session: Session,
-    id: WebSocketId,
+    line: Arc<Line>,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
         let mut state = self.session.state();
-        state.lines.remove(&self.id);
+        let mut lines = state.lines.iter();
+        if let Some(at) = lines.position(|line| Arc::ptr_eq(line, &self.line)) {
+            state.lines.swap_remove(at);
+        }
         state.restart_clock(Instant::now());
         state.ended |= self.session.shared.transient;
     }

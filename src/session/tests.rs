@@ -29,10 +29,6 @@ fn connection() -> (Arc<Line>, TcpStream) {
     (Arc::new(Line::new(server)), client)
 }
 
-fn attach(session: &Session, line: &Arc<Line>) -> Result<Attached, Status> {
-    session.attach(&WebSocketId::new().unwrap(), line)
-}
-
 /// Counts the events and answers as it is told.
 #[derive(Default)]
 struct Log {
@@ -220,7 +216,7 @@ fn every_use_restarts_the_idle_clock() {
     assert!(!session.is_ended());
 
     let (line, _client) = connection();
-    let attached = attach(&session, &line).unwrap();
+    let attached = session.attach(&line).unwrap();
     table.sweep_at(begin + TIMEOUT * 1_000);
     assert!(!session.is_ended(), "an open socket keeps it alive");
     assert!(table.get_at(session.id(), begin).is_some());
@@ -303,8 +299,7 @@ impl SessionEvents for Busy {
     fn on_timeout(&self, session: &Session) -> bool {
         let later = Instant::now() + TIMEOUT * 2;
         assert!(self.table.get_at(session.id(), later).is_none());
-        let id = WebSocketId::new().unwrap();
-        *self.attached.lock().unwrap() = Some(session.attach(&id, &self.line).unwrap());
+        *self.attached.lock().unwrap() = Some(session.attach(&self.line).unwrap());
         true
     }
 
@@ -366,14 +361,14 @@ fn sockets_of_one_session_are_limited() {
     let table = table_for(10, 2);
     let [session, other] = [(); 2].map(|()| table.create().unwrap());
     let (line, _client) = connection();
-    let first = attach(&session, &line).unwrap();
-    let _second = attach(&session, &line).unwrap();
-    assert_eq!(Status::code_of(&attach(&session, &line)), 304);
+    let first = session.attach(&line).unwrap();
+    let _second = session.attach(&line).unwrap();
+    assert_eq!(Status::code_of(&session.attach(&line)), 304);
     assert_eq!(session.open_websockets(), 2);
-    let _elsewhere = attach(&other, &line).unwrap();
+    let _elsewhere = other.attach(&line).unwrap();
     drop(first);
     assert_eq!(session.open_websockets(), 1);
-    let _third = attach(&session, &line).unwrap();
+    let _third = session.attach(&line).unwrap();
 }
 
 #[test]
@@ -383,13 +378,13 @@ fn the_end_closes_the_sockets() {
     let session = table.create().unwrap();
     let (line, mut client) = connection();
     let (other_line, _other_client) = connection();
-    let attached = attach(&session, &line).unwrap();
-    let left = attach(&session, &other_line).unwrap();
+    let attached = session.attach(&line).unwrap();
+    let left = session.attach(&other_line).unwrap();
     drop(left);
     assert!(table.end(session.id()));
     assert_eq!(line.asked(), Some(End::Session));
     assert_eq!(other_line.asked(), None);
-    assert_eq!(Status::code_of(&attach(&session, &line)), 215);
+    assert_eq!(Status::code_of(&session.attach(&line)), 215);
     assert_eq!(session.open_websockets(), 0);
     // The session keeps no socket open beyond its connection.
     drop((attached, line));
@@ -409,11 +404,11 @@ fn a_transient_session_is_its_sockets_own() {
     session.data().set("k", "v");
 
     let (line, _client) = connection();
-    let attached = attach(&session, &line).unwrap();
+    let attached = session.attach(&line).unwrap();
     assert!(!session.is_ended());
     drop(attached);
     assert!(session.is_ended());
-    assert_eq!(Status::code_of(&attach(&session, &line)), 215);
+    assert_eq!(Status::code_of(&session.attach(&line)), 215);
     assert_eq!(session.data().get("k").as_deref(), Some("v"));
     assert_eq!(line.asked(), None);
     assert_eq!(log.counts(), [1, 0, 0]);
@@ -425,7 +420,7 @@ fn ids_are_shortened_in_debug() {
     let session = table.create().unwrap();
     session.data().set("password", "hunter2");
     let (line, _client) = connection();
-    let attached = attach(&session, &line).unwrap();
+    let attached = session.attach(&line).unwrap();
     for text in [
         format!("{session:?}"),
         format!("{table:?}"),
@@ -460,7 +455,7 @@ fn attaching_races_with_the_end() {
                 .map(|(line, _)| {
                     scope.spawn(|| {
                         barrier.wait();
-                        attach(&session, line)
+                        session.attach(line)
                     })
                 })
                 .collect();
@@ -501,7 +496,7 @@ fn attaching_races_with_expiry() {
                 });
             }
             barrier.wait();
-            attach(&session, &line)
+            session.attach(&line)
         });
         assert_ne!(attached.is_ok(), session.is_ended());
         assert_eq!(table.len(), usize::from(attached.is_ok()));

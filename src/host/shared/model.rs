@@ -125,16 +125,13 @@ impl Scene {
             let events = Arc::clone(&events);
             move || events.wake()
         };
-        let hub = Arc::new(Hub {
-            queue: Queue::new(wake),
-            poll: None,
-            rules: super::pool::rules(&config),
-        });
+        let rules = super::pool::rules(&config);
+        let hub = Arc::new(Hub::new(Queue::new(wake), None, rules));
         let line = Arc::new(Line::new(socket));
         let place = handle.table().enter(&line, 1).unwrap();
         let session = handle.sessions().create().unwrap();
         let id = WebSocketId::new().unwrap();
-        let attached = session.attach(&id, &line).unwrap();
+        let attached = session.attach(&line).unwrap();
         let card = Arc::new(Card {
             id: id.clone(),
             session,

@@ -51,6 +51,16 @@ impl Pool {
         Ok(hub)
     }
 
+    /// The clock looks at what is urgent.
+    pub(crate) fn tick(&self, now: Instant) {
+        let hub = lock(&self.started)
+            .as_ref()
+            .map(|started| Arc::clone(&started.hub));
+        if let Some(hub) = hub {
+            hub.tick(now);
+        }
+    }
+
     /// Lets the threads go and waits a moment for them. One that sits in code of the application goes when that
     /// returns.
     pub(crate) fn stop(&self) {
@@ -67,11 +77,7 @@ impl Started {
             let poll = Arc::clone(&poll);
             move || poll.wake()
         };
-        let hub = Arc::new(Hub {
-            queue: Queue::new(wake),
-            poll: Some(Arc::clone(&poll)),
-            rules: rules(config),
-        });
+        let hub = Arc::new(Hub::new(Queue::new(wake), Some(poll), rules(config)));
         let started = Started {
             hub,
             threads: Arc::default(),

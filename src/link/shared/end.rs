@@ -23,8 +23,8 @@ pub(crate) struct SharedEnd {
     shared: Arc<Shared>,
     /// It is the server's, which reads from the socket.
     serves: bool,
-    /// What an unfinished read has gathered.
-    assembler: Assembler,
+    /// What an unfinished read has gathered, if anything.
+    assembler: Option<Box<Assembler>>,
     /// There while it has the turn.
     inbox: Option<Box<Inbox>>,
     /// Received and not gone through, between two turns.
@@ -54,7 +54,7 @@ impl SharedEnd {
         SharedEnd {
             shared,
             serves: false,
-            assembler: Assembler::new(),
+            assembler: None,
             inbox: None,
             left: Box::default(),
             receives: 0,
@@ -84,7 +84,7 @@ impl SharedEnd {
         timeout: Duration,
     ) -> Result<bool, Status> {
         let mut patience = Patience::new(timeout);
-        if self.serves && !self.assembler.holds() {
+        if self.serves && self.assembler.is_none() {
             if let Some(at_end) = self.shared.read_kept(buf, ask) {
                 return Ok(at_end);
             }
@@ -172,7 +172,15 @@ impl SharedEnd {
             inbox,
             receives: &mut self.receives,
         };
-        gather(&mut turn, &mut self.assembler, buf, ask, patience)
+        let mut assembler = match self.assembler.take() {
+            Some(held) => *held,
+            None => Assembler::new(),
+        };
+        let read = gather(&mut turn, &mut assembler, buf, ask, patience);
+        if assembler.holds() {
+            self.assembler = Some(Box::new(assembler));
+        }
+        read
     }
 
     /// What of the end of the connection can be done without waiting; true once it is over.
@@ -285,7 +293,11 @@ impl Shared {
         state: &mut State,
         take: impl FnOnce(&mut super::Kept) -> Option<T>,
     ) -> Option<T> {
-        let taken = take(&mut state.kept);
+        let kept = state.kept.as_mut()?;
+        let taken = take(kept);
+        if kept.len() == 0 {
+            state.kept = None;
+        }
         if state.paused && !self.is_full(state) {
             state.paused = false;
             self.call_locked(state);
@@ -295,8 +307,9 @@ impl Shared {
 
     fn is_full(&self, state: &State) -> bool {
         let rules = &self.hub.rules;
-        state.kept.len() >= rules.kept_messages.max(1)
-            || state.kept.bytes() >= rules.kept_bytes.max(1)
+        state.kept.as_ref().is_some_and(|kept| {
+            kept.len() >= rules.kept_messages.max(1) || kept.bytes() >= rules.kept_bytes.max(1)
+        })
     }
 
     /// Waits for a message that is kept.
@@ -342,7 +355,7 @@ impl Shared {
     /// Leaves a message to a read.
     pub(crate) fn keep(&self, data: Data) {
         let mut state = self.lock();
-        state.kept.push(data);
+        state.kept.get_or_insert_default().push(data);
         self.tell(&state);
     }
 
@@ -350,7 +363,7 @@ impl Shared {
     pub(crate) fn take_offer(&self) -> usize {
         let mut state = self.lock();
         match std::mem::take(&mut state.offer) {
-            true => state.kept.len(),
+            true => state.kept.as_ref().map_or(0, |kept| kept.len()),
             false => 0,
         }
     }
@@ -363,7 +376,7 @@ impl Shared {
     /// Puts messages back that were offered and not taken, in their order.
     pub(crate) fn put_back(&self, messages: Vec<Data>) {
         let mut state = self.lock();
-        state.kept.put_back(messages);
+        state.kept.get_or_insert_default().put_back(messages);
         self.tell(&state);
     }
 
@@ -372,9 +385,10 @@ impl Shared {
         std::mem::take(&mut self.lock().left)
     }
 
-    fn end_turn(&self) -> bool {
+    fn end_turn(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         state.flush();
+        self.attend(&mut state);
         if state.is_flushed() {
             state.conn.shrink();
         }
@@ -382,9 +396,10 @@ impl Shared {
     }
 
     /// Waits until the end is done, on the thread of `server`.
-    fn wait_over(&self, inbox: &mut Inbox) {
+    fn wait_over(self: &Arc<Self>, inbox: &mut Inbox) {
         let mut state = self.lock();
         while !self.drain_locked(&mut state, inbox) {
+            self.attend(&mut state);
             let left = state
                 .closing
                 .map(|until| until.saturating_duration_since(Instant::now()));

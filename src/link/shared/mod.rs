@@ -46,6 +46,27 @@ pub(crate) struct Hub {
     /// None under the model checker, which plays the poll itself.
     pub(crate) poll: Option<Arc<Poll>>,
     pub(crate) rules: Rules,
+    /// Connections for which something must happen soon if nothing else does; see [`Hub::tick`].
+    urgent: Mutex<Vec<Arc<Shared>>>,
+}
+
+impl Hub {
+    pub(crate) fn new(queue: Queue, poll: Option<Arc<Poll>>, rules: Rules) -> Hub {
+        Hub {
+            queue,
+            poll,
+            rules,
+            urgent: Mutex::default(),
+        }
+    }
+
+    /// The clock looks at every connection that waits for a client to take what was written, or to close.
+    pub(crate) fn tick(&self, now: Instant) {
+        let urgent = std::mem::take(&mut *lock(&self.urgent));
+        for shared in urgent {
+            shared.tick(now, Duration::ZERO);
+        }
+    }
 }
 
 /// The limits and deadlines of shared connections, as [`Config`](crate::Config) has them.
@@ -78,7 +99,8 @@ struct State {
     line: Option<Arc<Line>>,
     conn: Conn,
     outbox: Outbox,
-    kept: Kept,
+    /// There while something is kept.
+    kept: Option<Box<Kept>>,
     turn: Turn,
     hosted: Option<Box<dyn Hosted>>,
     policy: SlowConsumer,
@@ -109,6 +131,8 @@ struct State {
     /// Bytes it may still send.
     budget: usize,
     topics: Vec<Arc<str>>,
+    /// It is among the [`Hub::urgent`].
+    urgent: bool,
 }
 
 /// Who has the turn.
@@ -145,7 +169,7 @@ impl Shared {
             line: Some(line),
             conn,
             outbox: Outbox::default(),
-            kept: Kept::default(),
+            kept: None,
             turn: Turn::Server,
             hosted: None,
             policy,
@@ -163,6 +187,7 @@ impl Shared {
             closing: None,
             budget: DRAIN,
             topics: Vec::new(),
+            urgent: false,
         };
         Shared {
             number,
@@ -206,6 +231,14 @@ impl Shared {
             self.hub.queue.push(Arc::clone(self));
         }
         self.tell(state);
+    }
+
+    /// Has the clock look at it soon, if it waits for the client with something that the client may never do.
+    fn attend(self: &Arc<Self>, state: &mut State) {
+        if !state.urgent && (state.outbox.is_blocked() || state.closing.is_some()) {
+            state.urgent = true;
+            lock(&self.hub.urgent).push(Arc::clone(self));
+        }
     }
 
     fn tell(&self, state: &State) {
@@ -258,7 +291,7 @@ impl Shared {
         state.turn = Turn::Over;
         state.conn.end_of_stream();
         state.outbox = Outbox::default();
-        state.kept = Kept::default();
+        state.kept = None;
         let (line, topics) = (state.line.take(), std::mem::take(&mut state.topics));
         self.tell(&state);
         drop(state);
@@ -283,6 +316,7 @@ impl Shared {
         let mut called = happening.readable && !state.paused;
         if happening.writable && !state.is_flushed() {
             called |= !state.flush() || !state.conn.is_open();
+            self.attend(&mut state);
         }
         self.tell(&state);
         called && state.wants_turn()
@@ -302,21 +336,18 @@ impl Shared {
     // ---- what must happen at a time
 
     /// The clock looks: keepalive, a client that takes nothing, one that does not answer a close, one that has been
-    /// idle for `idle` (zero is never).
-    pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) {
+    /// idle for `idle` (zero is never). When it is to look again, unless the connection becomes urgent.
+    pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) -> Option<Instant> {
         let mut state = self.lock();
-        let Some(line) = state.line.clone() else {
-            return;
-        };
+        let line = state.line.clone()?;
+        state.urgent = false;
         let due = state.due(now, idle, &self.hub.rules.timing);
         match due {
-            Due::Nothing => return,
+            Due::Nothing => {}
             Due::Ping => {
                 state.pinged = Some(now);
                 let _ = state.conn.ping(b"");
-                if state.flush() {
-                    return;
-                }
+                state.flush();
             }
             Due::Idle => {
                 let reason = "no message for too long";
@@ -326,7 +357,11 @@ impl Shared {
             Due::Cut => line.cut_quietly(),
             Due::Stuck | Due::Silent => state.lose(),
         }
-        self.call_locked(&mut state);
+        self.attend(&mut state);
+        if state.asked() == Some(End::Cut) || matches!(due, Due::Idle) {
+            self.call_locked(&mut state);
+        }
+        let next = state.next_look(idle, &self.hub.rules.timing);
         // Not under the lock: the logger is the application's.
         drop(state);
         match due {
@@ -334,6 +369,7 @@ impl Shared {
             Due::Silent => log::info!("{}: does not answer a ping, given up", line.peer()),
             _ => {}
         }
+        next
     }
 
     // ---- how it stands
@@ -392,6 +428,7 @@ impl Shared {
         let mut state = self.lock();
         if state.conn.close(code, reason).is_ok() {
             state.flush();
+            self.attend(&mut state);
             self.call_locked(&mut state);
         }
         Ok(())
@@ -434,7 +471,8 @@ impl State {
     fn due(&mut self, now: Instant, idle: Duration, timing: &Timing) -> Due {
         let since = |then| now.saturating_duration_since(then);
         let (limit, ping) = (timing.write_timeout, timing.ping_interval);
-        if !limit.is_zero() && self.outbox.is_stuck(now, limit, STRIDE) {
+        let limited = !limit.is_zero() && self.outbox.is_blocked();
+        if limited && self.outbox.is_stuck(now, limit, STRIDE) {
             Due::Stuck
         } else if self.closing.is_some_and(|until| now >= until) {
             Due::Cut
@@ -452,6 +490,20 @@ impl State {
         } else {
             Due::Nothing
         }
+    }
+
+    /// When something may next be due of itself.
+    fn next_look(&self, idle: Duration, timing: &Timing) -> Option<Instant> {
+        let ping = match self.pinged {
+            Some(pinged) => Some(pinged + timing.pong_timeout),
+            None if timing.ping_interval.is_zero() => None,
+            None => Some(self.heard + timing.ping_interval),
+        };
+        let idle = match idle {
+            Duration::ZERO => None,
+            idle => self.messaged.checked_add(idle),
+        };
+        ping.into_iter().chain(idle).min()
     }
 
     /// Takes note that there is something to do; true if it has to be put into the queue.
@@ -512,7 +564,10 @@ impl State {
             let written = if control || outbox.is_empty() {
                 let output = conn.output();
                 if output.is_empty() {
-                    outbox.flowed();
+                    match outbox.is_done() {
+                        true => outbox.release(),
+                        false => outbox.flowed(),
+                    }
                     return Ok(());
                 }
                 let len = output.len();

@@ -1,10 +1,12 @@
 //! What waits to be written to a client that takes it too slowly, frame by frame.
 //!
 //! Frames are kept apart so that whole messages can be given up, the oldest first, and never a part of one. A frame
-//! that goes to many clients is one piece of memory for all of them. An outbox that is empty owns no memory.
+//! that goes to many clients is one piece of memory for all of them. An outbox that is empty owns no memory: most
+//! connections have one at all times, and nothing in it.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,9 +42,36 @@ struct Frame {
     messages: usize,
 }
 
-/// Frames that wait, in order.
+/// An outbox that takes room from its first change on, until it is released.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct Outbox(Option<Box<Waiting>>);
+
+static NOTHING: Waiting = Waiting::new();
+
+impl Outbox {
+    /// Gives the room back; to be called when nothing waits any more.
+    pub(super) fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Deref for Outbox {
+    type Target = Waiting;
+
+    fn deref(&self) -> &Waiting {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Outbox {
+    fn deref_mut(&mut self) -> &mut Waiting {
+        self.0.get_or_insert_with(|| Box::new(Waiting::new()))
+    }
+}
+
+/// Frames that wait, in order.
+#[derive(Debug)]
+pub(super) struct Waiting {
     frames: VecDeque<Frame>,
     /// Bytes of the first one that have been written.
     sent: usize,
@@ -55,7 +84,18 @@ pub(super) struct Outbox {
     blocked: Option<(Instant, usize)>,
 }
 
-impl Outbox {
+impl Waiting {
+    const fn new() -> Waiting {
+        Waiting {
+            frames: VecDeque::new(),
+            sent: 0,
+            bytes: 0,
+            messages: 0,
+            behind: Vec::new(),
+            blocked: None,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -71,8 +111,8 @@ impl Outbox {
 
     /// Whether `len` more bytes keep the bounds. An outbox in which nothing waits takes one message of any length.
     pub(super) fn has_room(&self, len: usize, max_bytes: usize, max_messages: usize) -> bool {
-        let waits = !self.frames.is_empty() || !self.behind.is_empty();
-        !waits || (self.messages < max_messages && self.bytes.saturating_add(len) <= max_bytes)
+        self.is_done()
+            || (self.messages < max_messages && self.bytes.saturating_add(len) <= max_bytes)
     }
 
     /// Adds frames, of which the first `sent` bytes have been written already.
@@ -169,9 +209,11 @@ impl Outbox {
             self.frames.pop_front();
         }
         self.sent = 0;
-        if self.behind.is_empty() {
-            self.frames = VecDeque::new();
-        }
+    }
+
+    /// Nothing waits, not even behind a message in fragments.
+    pub(super) fn is_done(&self) -> bool {
+        self.frames.is_empty() && self.behind.is_empty()
     }
 
     /// Gives up the oldest messages until `len` more bytes keep the bounds, or no other can be given up; how many.
@@ -216,6 +258,11 @@ impl Outbox {
     pub(super) fn blocked(&mut self, now: Instant, taken: usize) {
         let (_, bytes) = self.blocked.get_or_insert((now, 0));
         *bytes += taken;
+    }
+
+    /// The client has not taken all that it could have.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
     }
 
     /// The client has taken all.

@@ -122,6 +122,7 @@ impl Shared {
     }
 
     fn sent(self: &Arc<Self>, state: &mut State) -> Result<(), Status> {
+        self.attend(state);
         match state.asked() {
             Some(End::Cut) => {
                 self.call_locked(state);
@@ -188,6 +189,7 @@ impl Shared {
                     let reason = "messages are taken too slowly";
                     let _ = state.conn.close(CloseCode::TRY_AGAIN, reason);
                     state.flush();
+                    self.attend(&mut state);
                     self.call_locked(&mut state);
                     return Err(Limit::SlowConsumer.into());
                 }
