@@ -17,13 +17,15 @@ use crate::table::{Card, Mode};
 use crate::websocket::WebSocket;
 use shuttle::thread;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Instant;
 
 /// Interleavings of each scene.
-const SCHEDULES: usize = 3_000;
+const SCHEDULES: usize = 2_000;
+
+static SCENES: AtomicUsize = AtomicUsize::new(0);
 
 /// What the poll has to tell.
 #[derive(Default)]
@@ -100,7 +102,7 @@ impl WebSocketServer for Counting {
     }
 }
 
-/// One shared connection, two workers, and a client.
+/// One shared connection, one or two workers, and a client.
 struct Scene {
     handle: GatewayHandle,
     events: Arc<Events>,
@@ -114,8 +116,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Scene {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn new(workers: usize) -> Scene {
+        // Each on an address of its own: closed connections keep the ports of one address for a minute.
+        let [.., high, low] = SCENES.fetch_add(1, SeqCst).to_be_bytes();
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 1, high, low), 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, peer) = listener.accept().unwrap();
         let config = Config::default();
@@ -153,7 +157,7 @@ impl Scene {
         let mut ws = WebSocket::new(link, card, handle.clone(), None);
         ws.leave_own_thread();
         let told = Arc::new(Told::default());
-        let workers = (0..2).map(|_| {
+        let workers = (0..workers).map(|_| {
             let (hub, events) = (Arc::clone(&hub), Arc::clone(&events));
             thread::spawn(move || work(&hub, &events))
         });
@@ -264,9 +268,13 @@ fn work(hub: &Hub, events: &Events) {
     }
 }
 
-fn check(scene: fn()) {
-    shuttle::check_random(scene, SCHEDULES);
-    shuttle::check_pct(scene, SCHEDULES, 3);
+/// Plays a scene with this many workers.
+fn check(scene: fn(Scene)) {
+    for workers in [1, 2] {
+        let play = move || scene(Scene::new(workers));
+        shuttle::check_random(play, SCHEDULES);
+        shuttle::check_pct(play, SCHEDULES, 3);
+    }
 }
 
 /// The messages of each writer come in order and up to the one that was refused.
@@ -278,8 +286,7 @@ fn assert_taken(messages: &[String], letter: char, taken: usize) {
 
 #[test]
 fn send_against_close() {
-    check(|| {
-        let scene = Scene::new();
+    check(|scene| {
         let (a, b) = (scene.writes('a'), scene.writes('b'));
         let (handle, id) = (scene.handle.clone(), scene.id.clone());
         let end = thread::spawn(move || handle.open_server(&id).map(|mut ws| ws.end_server()));
@@ -295,8 +302,7 @@ fn send_against_close() {
 
 #[test]
 fn end_against_the_clients_close() {
-    check(|| {
-        let scene = Scene::new();
+    check(|scene| {
         let sends = scene.client_sends(0x88, &4000_u16.to_be_bytes());
         let (handle, id) = (scene.handle.clone(), scene.id.clone());
         let end = thread::spawn(move || handle.open_server(&id).map(|mut ws| ws.end_server()));
@@ -320,8 +326,7 @@ fn end_against_the_clients_close() {
 
 #[test]
 fn messages_from_turn_to_turn() {
-    check(|| {
-        let scene = Scene::new();
+    check(|scene| {
         let (events, shared) = (Arc::clone(&scene.events), Arc::clone(&scene.shared));
         let mut client = scene.client.try_clone().unwrap();
         let sends = thread::spawn(move || {
@@ -349,8 +354,7 @@ fn messages_from_turn_to_turn() {
 /// again and again.
 #[test]
 fn a_kept_message_between_a_reader_and_an_offer() {
-    check(|| {
-        let scene = Scene::new();
+    check(|scene| {
         let sends = scene.client_sends(0x81, b"keep");
         let (handle, id) = (scene.handle.clone(), scene.id.clone());
         let reads = thread::spawn(move || {
@@ -369,8 +373,7 @@ fn a_kept_message_between_a_reader_and_an_offer() {
 
 #[test]
 fn the_end_of_the_session_against_everything() {
-    check(|| {
-        let scene = Scene::new();
+    check(|scene| {
         let sends = scene.client_sends(0x81, b"hello");
         let writes = scene.writes('a');
         let handle = scene.handle.clone();
