@@ -1,8 +1,11 @@
 //! The listener: accept, bound, hand over, stop.
 
+use crate::address::GwClientAddress;
 use crate::config::Config;
+use crate::control::Control;
 use crate::handle::GatewayHandle;
 use crate::host::{Host, LOOK, New, Page, Pool, Reserve, TurnAway};
+use crate::key::Key;
 use crate::link::{Clock, Line};
 use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
@@ -39,6 +42,7 @@ pub struct Gateway {
     handle: GatewayHandle,
     routes: HashMap<Arc<str>, New>,
     pages: HashMap<String, Page>,
+    control: Option<Control>,
     /// A path that cannot be one, or was given twice.
     bad_route: Option<String>,
 }
@@ -65,6 +69,7 @@ impl Gateway {
             handle,
             routes: HashMap::new(),
             pages: HashMap::new(),
+            control: None,
             bad_route: None,
         })
     }
@@ -96,6 +101,42 @@ impl Gateway {
         self
     }
 
+    /// Opens a control address: there other processes and scripts list the WebSockets, send to them by their ID,
+    /// publish to a topic, wake and end them. It speaks HTTP/1.1; [`RemoteGateway`](crate::RemoteGateway) is its
+    /// client, and the README says how to use it with `curl`.
+    ///
+    /// `unix:PATH` becomes a socket that only the owner of this process can open (mode 0600). A file that a killed
+    /// process left there is replaced, a live one never, and what is no socket is not touched. The file is removed
+    /// when the gateway ends. `HOST:PORT` needs a `key`, which every request has to show; port 0 lets the
+    /// system choose, and [`GatewayHandle::gw_client_address`] says what it chose. Over TCP key and messages go
+    /// unencrypted: stay on a loopback address, or in a network that is trusted.
+    ///
+    /// It listens from now on, and answers when the gateway runs. A request, body included, must come within
+    /// [`Config::handshake_timeout`]; its body may have [`Config::max_message`] bytes.
+    ///
+    /// # Errors
+    /// [`Status::Io`]: it cannot be listened on, with the kind `AddrInUse` if somebody does.
+    /// [`Misuse::BadConfig`]: TCP without a key, a key that cannot stand in a header, or a second control
+    /// address; the log says which.
+    #[doc(alias = "GWClientAddress")]
+    pub fn control(
+        mut self,
+        address: &GwClientAddress,
+        key: Option<&str>,
+    ) -> Result<Gateway, Status> {
+        if self.control.is_some() {
+            log::error!(
+                "control: a gateway has one control address, and {address} would be another"
+            );
+            return Err(Misuse::BadConfig.into());
+        }
+        let key = key.map(Key::new).transpose()?;
+        let (control, bound) = Control::bind(address, key.clone())?;
+        self.handle.set_control(bound, key);
+        self.control = Some(control);
+        Ok(self)
+    }
+
     /// A handle for others: to stop it, to see its sessions and WebSockets.
     pub fn handle(&self) -> GatewayHandle {
         self.handle.clone()
@@ -105,7 +146,8 @@ impl Gateway {
     /// when the grace period is over.
     ///
     /// # Errors
-    /// [`Misuse::BadRoute`]; [`Status::Io`] if the clock's thread cannot be started.
+    /// [`Misuse::BadRoute`]; [`Status::Io`] if the thread of the clock or of the control address cannot be
+    /// started.
     pub fn run(self) -> Result<(), Status> {
         if let Some(path) = &self.bad_route {
             log::error!("the route or page {path:?}: {}", Misuse::BadRoute);
@@ -120,6 +162,10 @@ impl Gateway {
         let turn_away = Arc::new(TurnAway::default());
         let reserve = Arc::new(Reserve::new());
         let clock = start_clock(&host, &turn_away, &reserve)?;
+        let control = self
+            .control
+            .map(|control| control.start(self.handle.clone()));
+        let control = control.transpose()?;
         let acceptor = Acceptor {
             listener: self.listener,
             handle: self.handle,
@@ -134,6 +180,8 @@ impl Gateway {
         acceptor.handle.set_accepting(true);
         acceptor.accept();
         acceptor.handle.set_accepting(false);
+        // Nothing new is sent to WebSockets that are told to end.
+        drop(control);
         let handle = acceptor.stop();
         handle.set_running(false);
         Ok(())

@@ -1,9 +1,12 @@
 //! The cheap clone of a gateway that others hold.
 
+use crate::address::GwClientAddress;
 use crate::config::{Config, YEAR};
 use crate::id::WebSocketId;
+use crate::key::Key;
 use crate::link::Common;
 use crate::proto::Data;
+use crate::remote::RemoteGateway;
 use crate::session::SessionTable;
 use crate::status::Status;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
@@ -12,7 +15,7 @@ use crate::topics::Topics;
 use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A handle on a gateway: for its sessions, for what is open on it, and to stop it. A clone is the same
@@ -28,8 +31,15 @@ struct Shared {
     table: Arc<Table>,
     sessions: SessionTable,
     topics: Topics,
+    control: OnceLock<Site>,
     stop: Mutex<Stop>,
     stop_changed: Condvar,
+}
+
+/// Where other processes reach the gateway, and what they have to show.
+struct Site {
+    address: GwClientAddress,
+    key: Option<Key>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +65,7 @@ impl GatewayHandle {
             config,
             table: Arc::default(),
             topics: Topics::default(),
+            control: OnceLock::new(),
             stop: Mutex::default(),
             stop_changed: Condvar::new(),
         };
@@ -66,6 +77,43 @@ impl GatewayHandle {
     /// The address the gateway listens on, with the port that the system chose if port 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local_addr
+    }
+
+    /// Where other processes reach this gateway, if it has a [control address](crate::Gateway::control): with
+    /// the path whole and the port that the system chose.
+    #[doc(alias = "GWClientAddress")]
+    pub fn gw_client_address(&self) -> Option<GwClientAddress> {
+        let site = self.shared.control.get();
+        site.map(|site| site.address.clone())
+    }
+
+    /// Gives a shared WebSocket a turn now, on this gateway or on one in another process: what is queued goes
+    /// out, and what was kept is offered to `on_client_message` again.
+    ///
+    /// `gateway` is where the WebSocket lives, as its `gw_client_address` says. Another gateway is asked through
+    /// its control address, with this one's key; with a key of its own, [`RemoteGateway`] does the same.
+    ///
+    /// # Errors
+    /// [`Misuse::UnknownId`](crate::Misuse::UnknownId), [`Misuse::Gone`](crate::Misuse::Gone),
+    /// [`Misuse::NotShared`](crate::Misuse::NotShared); for another gateway also [`Status::Io`] and
+    /// [`Status::Refused`](crate::Status::Refused).
+    #[doc(alias = "SendAsyncMessage")]
+    pub fn send_async_message(
+        &self,
+        id: &WebSocketId,
+        gateway: &GwClientAddress,
+    ) -> Result<(), Status> {
+        let site = self.shared.control.get();
+        if site.is_some_and(|site| site.address == *gateway) {
+            return self.wake(id);
+        }
+        let key = site.and_then(|site| site.key.as_ref());
+        RemoteGateway::connect(gateway, key.map(Key::as_str))?.send_async_message(id)
+    }
+
+    /// Says once where the gateway is reached.
+    pub(crate) fn set_control(&self, address: GwClientAddress, key: Option<Key>) {
+        let _ = self.shared.control.set(Site { address, key });
     }
 
     /// Every open WebSocket, in no particular order.

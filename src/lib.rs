@@ -3,17 +3,22 @@
 #[cfg(not(unix))]
 compile_error!("csp-websocket needs a Unix: it waits for sockets by their descriptors");
 
+mod address;
 mod config;
+mod control;
 mod gateway;
 mod handle;
 mod host;
 mod id;
+mod key;
 mod link;
 mod open_server;
 pub mod proto;
 mod raw;
+mod remote;
 mod server;
 mod session;
+mod socket;
 mod status;
 mod sync;
 mod table;
@@ -21,12 +26,14 @@ mod topics;
 mod websocket;
 mod writer;
 
+pub use address::GwClientAddress;
 pub use config::{Config, SessionConfig, SharedConfig, SlowConsumer};
 pub use gateway::{Gateway, Running};
 pub use handle::GatewayHandle;
 pub use id::{SessionId, WebSocketId};
 pub use proto::{CloseCode, CloseFrame, Data, Origins, Request, Violation};
 pub use raw::Raw;
+pub use remote::{RemoteGateway, RemoteInfo, RemoteWebSocket};
 pub use server::{Delivery, PreServer, WebSocketServer};
 pub use session::{Session, SessionData, SessionEvents, SessionTable};
 pub use status::{Limit, Misuse, Refusal, Status};

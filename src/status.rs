@@ -137,6 +137,7 @@ numbered! {
         Gone = 217, "the WebSocket with this ID has closed";
         NotShared = 218, "this WebSocket is not shared: set_mode(Mode::Shared) in on_pre_server";
         SharedMode = 219, "messages() is for WebSockets with a thread of their own: a shared one has on_client_message";
+        BadAddress = 220, "a gateway's address is neither unix:PATH nor HOST:PORT";
     }
 }
 
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn numbers_never_change() {
         let misuse: Vec<u16> = Misuse::ALL.iter().map(|m| m.code()).collect();
-        assert_eq!(misuse, (201..=219).collect::<Vec<_>>());
+        assert_eq!(misuse, (201..=220).collect::<Vec<_>>());
         let limits: Vec<u16> = Limit::ALL.iter().map(|l| l.code()).collect();
         assert_eq!(limits, (301..=310).collect::<Vec<_>>());
         let cases = [

@@ -1,5 +1,6 @@
 //! The object a server is handed: one WebSocket.
 
+use crate::address::GwClientAddress;
 use crate::config::SlowConsumer;
 use crate::handle::GatewayHandle;
 use crate::id::{SessionId, WebSocketId};
@@ -415,6 +416,14 @@ impl WebSocket {
     #[doc(alias = "SharedConnection")]
     pub fn shared_connection(&self) -> bool {
         self.card.mode == Mode::Shared
+    }
+
+    /// Where other processes reach this WebSocket: the gateway's [control address](crate::Gateway::control), if it has
+    /// one and the WebSocket is shared.
+    #[doc(alias = "GWClientAddress")]
+    pub fn gw_client_address(&self) -> Option<GwClientAddress> {
+        let address = self.handle.gw_client_address();
+        address.filter(|_| self.shared_connection())
     }
 
     /// True in [`Mode::Raw`].

@@ -1,12 +1,21 @@
 //! The binary as a person or a script uses it: arguments, what it prints, how it ends, its routes.
 
 mod client;
+mod control_client;
 mod program;
 mod tool;
 
 use client::{CLOSE, CONTINUATION, Client, Handshake, Message, PING, TEXT, connect, request};
-use program::{Program, run};
+use control_client::{Control, Folder};
+use program::{Program, SOON, command, run};
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+use tool::Ended;
 
 // ------------------------------------------------------------------------ what it prints, and how it ends
 
@@ -34,6 +43,15 @@ fn help_and_version_end_well() {
         "--session-timeout",
         "--origin",
         "--route",
+        "--control ADDR",
+        "--control-key-file FILE",
+        "--shared-workers N",
+        "csp-websocket list --gateway ADDR",
+        "csp-websocket send --gateway ADDR",
+        "csp-websocket end  --gateway ADDR",
+        "--key-file FILE",
+        "--id ID",
+        "--binary",
         "--print-config",
         "[127.0.0.1:8080]",
         "RUST_LOG",
@@ -48,6 +66,11 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
     for (args, part) in [
         (&["--nonsense"][..], "'--nonsense'"),
         (&["frobnicate"], "\"frobnicate\""),
+        (&["list"], "--gateway ADDR is missing"),
+        (&["send", "--gateway", "unix:/c"], "--id ID is missing"),
+        (&["end", "--gateway", "8081"], "\"8081\""),
+        (&["--control", "8081"], "\"8081\""),
+        (&["--control-key-file", "k"], "--control ADDR"),
         (&["serve", "--max-message"], "'--max-message'"),
         (&["--max-message", "many"], "\"many\""),
         (&["--listen", "8080"], "\"8080\""),
@@ -151,6 +174,211 @@ fn a_second_signal_ends_it_at_once() {
     program.signal("INT");
     let ended = program.wait();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+}
+
+// --------------------------------------------------------------------------------------- its control address
+
+#[test]
+fn the_list_is_a_table_for_a_person() {
+    let folder = Folder::new();
+    let address = format!("unix:{}", folder.path("control").display());
+    let program = Program::start(&["--control", &address]);
+    let list = || run(&["list", "--gateway", &address]);
+    let empty = list();
+    assert_eq!(empty.status.code(), Some(0), "{empty:?}");
+    assert_eq!(empty.stdout, "ID  MODE  PATH  PEER  AGE  SESSION\n");
+    let _clients = ["/echo", "/raw/echo"].map(|path| connect(program.addr, path));
+    let end = Instant::now() + SOON;
+    let listed = loop {
+        let listed = list();
+        if listed.stdout.lines().count() == 3 {
+            break listed;
+        }
+        assert!(Instant::now() < end, "{listed:?}");
+    };
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+    assert_eq!(listed.stderr, "");
+    let lines: Vec<&str> = listed.stdout.lines().collect();
+    let column = |name: &str| lines[0].find(name).expect("a column");
+    for (line, mode, path) in [
+        ("dedicated", "dedicated", "/echo"),
+        (" raw ", "raw", "/raw/echo"),
+    ] {
+        let line = lines.iter().find(|l| l.contains(line)).expect("a line");
+        assert!(line[column("MODE")..].starts_with(mode), "{line}");
+        assert!(line[column("PATH")..].starts_with(path), "{line}");
+        assert!(line[column("PEER")..].starts_with("127.0.0.1:"), "{line}");
+    }
+
+    // None of these is shared, and none has the other ID.
+    let dedicated = lines[1].split(' ').next().expect("an ID");
+    for (id, part) in [
+        (dedicated, "not shared"),
+        ("AbCdEf0123456789-_zzzA", "no WebSocket has"),
+    ] {
+        for args in [&["send", "--id", id, "hello"][..], &["end", "--id", id]] {
+            let ended = run(&[args, &["--gateway", &address]].concat());
+            one_line(&ended, part);
+        }
+    }
+    program.stop();
+    assert_eq!(folder.names(), [""; 0], "the socket is removed");
+    one_line(&list(), "is it serving with --control?");
+}
+
+#[test]
+fn over_tcp_the_key_is_asked_for() {
+    let folder = Folder::new();
+    let file = folder.path("key");
+    fs::write(&file, "0123456789abcdef-key\nnot the key\n").expect("a file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let file = file.display().to_string();
+    // Only the log tells a port that the system chose, and that is read at the end: one that was free just now.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr();
+    let address = port.expect("an address").to_string();
+    let program = Program::start(&["--control", &address, "--control-key-file", &file]);
+    one_line(&run(&["list", "--gateway", &address]), "--key-file FILE");
+    let listed = run(&["list", "--gateway", &address, "--key-file", &file]);
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+    let mut control = Control::to(&address);
+    let bearer = "Authorization: Bearer 0123456789abcdef-key";
+    assert_eq!(control.ask("GET /websockets", bearer, "").status, 200);
+    let ended = program.stop();
+    assert!(
+        ended
+            .stderr
+            .contains(&format!("control address: {address}")),
+        "{ended:?}"
+    );
+    assert!(!ended.stderr.contains("0123456789abcdef-key"), "{ended:?}");
+    assert!(!ended.stderr.contains("chmod"), "{ended:?}");
+}
+
+#[test]
+fn a_control_address_that_cannot_be_is_one_clear_line() {
+    let folder = Folder::new();
+    let path = folder.path("control");
+    let live = UnixListener::bind(&path).expect("a socket");
+    let address = format!("unix:{}", path.display());
+    let start = |args: &[&str]| run(&[&["--listen", "127.0.0.1:0"], args].concat());
+    one_line(
+        &start(&["--control", &address]),
+        "another process serves there",
+    );
+    drop(live);
+
+    let file = folder.path("file");
+    fs::write(&file, "two words\n").expect("a file");
+    let (file, none) = (file.display().to_string(), folder.path("none"));
+    let (at_file, none) = (format!("unix:{file}"), none.display().to_string());
+    one_line(&start(&["--control", &at_file]), "not a socket");
+    let tcp = ["--control", "127.0.0.1:0", "--control-key-file"];
+    one_line(
+        &start(&[&tcp[..], &[&none]].concat()),
+        "cannot read the key",
+    );
+    one_line(
+        &run(&["list", "--gateway", "127.0.0.1:1", "--key-file", &none]),
+        "cannot read the key",
+    );
+
+    // These have an error line in the log besides.
+    for (args, part) in [
+        (&tcp[..2], "--control-key-file FILE"),
+        (&[&tcp[..], &[&file]].concat()[..], "visible ASCII"),
+    ] {
+        let ended = start(args);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let last = ended.stderr.lines().last().expect("a line");
+        assert!(
+            last.starts_with("csp-websocket: cannot open the control address "),
+            "{ended:?}"
+        );
+        assert!(last.contains(part), "{ended:?}");
+    }
+    // The one that is stale by now is replaced.
+    Program::start(&["--control", &address]).stop();
+}
+
+#[test]
+fn a_text_on_standard_input_that_is_no_text_is_not_sent() {
+    let folder = Folder::new();
+    let address = format!("unix:{}", folder.path("control").display());
+    let _program = Program::start(&["--control", &address]);
+    for (args, part) in [
+        (&["-"][..], "--binary"),
+        (&[], "--binary"),
+        (&["--binary"], "no WebSocket"),
+    ] {
+        let send = [
+            "send",
+            "--gateway",
+            &address,
+            "--id",
+            "AbCdEf0123456789-_zzzA",
+        ];
+        let mut child = command(&[&send[..], args].concat())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starting the binary");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(b"\xff\0").expect("a pipe");
+        drop(stdin);
+        let output = child.wait_with_output().expect("its end");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_script_sends_to_a_shared_websocket_and_ends_it() {
+    let folder = Folder::new();
+    let address = format!("unix:{}", folder.path("control").display());
+    let program = Program::start(&["--control", &address]);
+    let mut client = connect(program.addr, "/shared/echo");
+    client.text("are you there?");
+    client.expect_text("are you there?");
+    let listed = run(&["list", "--gateway", &address]);
+    let row = listed.stdout.lines().nth(1).expect("a row");
+    let id = row.split(' ').next().expect("an ID");
+    let at = ["--gateway", &address, "--id", id];
+    for (args, stdout) in [
+        (&["send", "hello"][..], ""),
+        (&["send", "--binary", "bytes"], ""),
+    ] {
+        let ended = run(&[args, &at].concat());
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), (stdout, ""));
+    }
+    client.expect_text("hello");
+    client.expect_binary(b"bytes");
+    let mut child = command(&[&["send"][..], &at].concat())
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("starting the binary");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all("Grüße\n".as_bytes()).expect("a pipe");
+    drop(stdin);
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
+    client.expect_text("Grüße\n");
+    let ended = run(&[&["end"][..], &at].concat());
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    client.expect_close(1000);
+    client.expect_eof();
+    one_line(&run(&[&["end"][..], &at].concat()), "has closed");
+}
+
+/// A failure that says in one line what is wrong.
+fn one_line(ended: &Ended, part: &str) {
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.stdout, "", "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.starts_with("csp-websocket: "), "{ended:?}");
+    assert!(ended.stderr.contains(part), "{part}: {ended:?}");
 }
 
 // ------------------------------------------------------------------------------------------------ its routes

@@ -42,6 +42,7 @@ bodies! {
     ops: bytes;
     differential: frames_with_limits;
     handshake: head;
+    control: control_requests;
 }
 
 fn replay(name: &str, run: fn(&[u8])) {
@@ -166,6 +167,46 @@ impl Random {
         }
         bytes.pop();
         bytes.extend(self.frames());
+        bytes
+    }
+
+    /// Good control requests, one after the other, with up to three small changes.
+    fn control_requests(&mut self) -> Vec<u8> {
+        const GOOD: [&[u8]; 4] = [
+            b"GET /websockets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k3y\r\n\r\n",
+            b"POST /websockets/AbCdEf0123456789-_zzzA HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k3y\r\n\
+              Content-Type: application/octet-stream\r\nContent-Length: 5\r\n\r\nbytes",
+            b"POST /topics/a%20b/c HTTP/1.1\r\nHost: a\r\nauthorization: bearer k3y\r\nExpect: 100-continue\r\n\
+              content-length: 3\r\nConnection: close\r\n\r\ntxt",
+            b"DELETE /websockets/AbCdEf0123456789-_zzzA HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k3y\r\n\r\n",
+        ];
+        const BYTES: &[u8] = b"\r\n\t\0 :,;/?#%&=+*aA09\xff\"";
+        let mut bytes = vec![3, 1, 7, 32, self.byte(), self.byte()];
+        for _ in 0..1 + self.below(3) {
+            bytes.extend(GOOD[self.below(GOOD.len())]);
+        }
+        for _ in 0..self.below(4) {
+            let (at, byte) = (
+                6 + self.below(bytes.len() - 6),
+                BYTES[self.below(BYTES.len())],
+            );
+            match self.below(4) {
+                0 => bytes.insert(at, byte),
+                1 if bytes.len() > 7 => drop(bytes.remove(at)),
+                2 => bytes.truncate(at.max(7)),
+                _ => bytes[at] = byte,
+            }
+        }
+        if self.one_in(10) {
+            // Around the limits: 8,192 bytes in all, 32 headers.
+            let lines = match self.below(2) {
+                0 => b"X:\r\n".repeat(27 + self.below(6)),
+                _ => [b"X: ", &*vec![b'x'; 8_000 + self.below(200)], b"\r\n"].concat(),
+            };
+            let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+            let at = end.map_or(bytes.len(), |end| end + 2);
+            bytes.splice(at..at, lines);
+        }
         bytes
     }
 

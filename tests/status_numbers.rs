@@ -6,9 +6,9 @@ mod serve;
 
 use client::{BINARY, CLOSE, CONTINUATION, Client, PING, TEXT};
 use csp_websocket::{
-    CloseCode, Config, Data, Gateway, Limit, Misuse, Mode, Origins, PreServer, READ_LEN,
-    READ_TIMEOUT, Refusal, Session, SessionConfig, SessionEvents, SessionTable, SlowConsumer,
-    Status, WebSocket, WebSocketId, WebSocketServer,
+    CloseCode, Config, Data, Gateway, GwClientAddress, Limit, Misuse, Mode, Origins, PreServer,
+    READ_LEN, READ_TIMEOUT, Refusal, Session, SessionConfig, SessionEvents, SessionTable,
+    SlowConsumer, Status, WebSocket, WebSocketId, WebSocketServer,
 };
 use serve::{config, serve, told};
 use std::net::TcpListener;
@@ -123,6 +123,11 @@ const MISUSE: &[Row] = &[
     (214, "a gateway for nobody", || {
         let nobody = config(|c| c.max_connections = 0);
         Gateway::bind("127.0.0.1:0", nobody).expect_err("no status")
+    }),
+    (220, "an address that is no gateway's", || {
+        "localhost"
+            .parse::<GwClientAddress>()
+            .expect_err("no status")
     }),
     (215, "a session ended within its own start", || {
         struct Ends(SessionTable);

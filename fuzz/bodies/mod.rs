@@ -15,12 +15,13 @@
 //! cargo fuzz run -s none conn fuzz/corpus/conn fuzz/seeds/conn -- -max_len=4096 -max_total_time=600
 //! ```
 //!
-//! `handshake` wants `-max_len=20000`, to get past its limits. `-s none` switches off the address sanitizer, which
+//! `handshake` and `control` want `-max_len=20000`, to get past their limits. `-s none` switches off the address sanitizer, which
 //! finds little where there is no unsafe code and makes every input several times slower. Debug assertions and
 //! overflow checks are on. A crash lands in `fuzz/artifacts`: minimise it (`cargo fuzz tmin -s none conn FILE`), give
 //! it a name that tells what went wrong, and commit it to `fuzz/regressions/conn/` with the fix.
 
 pub mod conn;
+pub mod control;
 pub mod differential;
 pub mod handshake;
 pub mod header;

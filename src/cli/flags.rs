@@ -1,12 +1,14 @@
 //! The command line becomes a [`Wish`].
 
 use super::apps::App;
-use csp_websocket::Config;
+use super::remote::{self, Remote};
+use csp_websocket::{Config, GwClientAddress};
 use lexopt::prelude::*;
 use lexopt::{Error, Parser};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ const MAX_SECONDS: u64 = 365 * 86_400;
 #[derive(Debug)]
 pub(super) enum Wish {
     Serve(Serve),
+    Remote(Remote),
     PrintConfig(Config),
     Help,
     Version,
@@ -31,8 +34,16 @@ pub(super) struct Serve {
     /// `HOST:PORT`, the port a number and the host not yet looked up.
     pub(super) listen: String,
     pub(super) config: Config,
+    pub(super) control: Option<Control>,
     /// The app at each path, the built-in ones included.
     pub(super) routes: BTreeMap<String, App>,
+}
+
+/// Where other processes reach it.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) address: GwClientAddress,
+    pub(super) key_file: Option<PathBuf>,
 }
 
 /// Understands the command line; the first word of it, the program's name, is gone already.
@@ -43,14 +54,23 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
     let mut listen = LISTEN.to_owned();
     let mut config = Config::default();
     let mut routes = BTreeMap::new();
+    let mut control = None;
+    let mut key_file = None;
     let mut command = false;
     let mut print_config = false;
+    let mut first = true;
     while let Some(word) = words.next()? {
+        let is_first = std::mem::replace(&mut first, false);
         match word {
             Short('h') | Long("help") => return Ok(Wish::Help),
             Short('V') | Long("version") => return Ok(Wish::Version),
             Long("print-config") => print_config = true,
             Long("listen") => listen = address(words.value()?.string()?)?,
+            Long("control") => control = Some(remote::address("--control", &mut words)?),
+            Long("control-key-file") => key_file = Some(PathBuf::from(words.value()?)),
+            Long("shared-workers") => {
+                config.shared.workers = number(&mut words, "--shared-workers", 0..=usize::MAX)?;
+            }
             Long("max-message") => {
                 config.max_message = number(&mut words, "--max-message", 1..=u64::MAX)?;
             }
@@ -77,11 +97,25 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             }
             Value(word) if word == "serve" && !command => command = true,
             Value(word) if !command => {
-                return Err(format!("unknown command {word:?}: there is only serve").into());
+                let word = word.string()?;
+                if !remote::NAMES.contains(&word.as_str()) {
+                    let there_are = "there are serve, list, send and end";
+                    return Err(format!("unknown command {word:?}: {there_are}").into());
+                }
+                if !is_first {
+                    return Err(format!("{word} comes before its options").into());
+                }
+                let remote = remote::parse(&word, &mut words)?;
+                return Ok(remote.map_or(Wish::Help, Wish::Remote));
             }
             other => return Err(other.unexpected()),
         }
     }
+    let control = match (control, key_file) {
+        (Some(address), key_file) => Some(Control { address, key_file }),
+        (None, Some(_)) => return Err("--control-key-file goes with --control ADDR".into()),
+        (None, None) => None,
+    };
     if print_config {
         return Ok(Wish::PrintConfig(config));
     }
@@ -91,6 +125,7 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
     Ok(Wish::Serve(Serve {
         listen,
         config,
+        control,
         routes,
     }))
 }
@@ -189,7 +224,14 @@ mod tests {
             "null",
             "--route=/a=b=clock",
             "--route=/echo=raw-echo",
+            "--control=unix:/c",
+            "--control-key-file",
+            "k",
+            "--shared-workers=2",
         ]);
+        let control = wish.control.unwrap();
+        assert_eq!(control.address.to_string(), "unix:/c");
+        assert_eq!(control.key_file, Some(PathBuf::from("k")));
         assert_eq!(wish.listen, "[::1]:0");
         assert_eq!(wish.config.max_message, 70_000);
         assert_eq!(wish.config.max_fragments, 9);
@@ -223,7 +265,13 @@ mod tests {
         let cases: &[(&[&str], &str)] = &[
             (&["--lisen=x"], "--lisen"),
             (&["-x"], "-x"),
-            (&["list"], "list"),
+            (&["list"], "--gateway ADDR"),
+            (&["--ping=1", "list"], "list comes before"),
+            (&["serve", "list"], "list"),
+            (&["frobnicate"], "serve, list, send and end"),
+            (&["--control=8081"], "unix:PATH or HOST:PORT"),
+            (&["--control-key-file=k"], "--control ADDR"),
+            (&["--shared-workers=-1"], "-1"),
             (&["serve", "serve"], "serve"),
             (&["serve", "more"], "more"),
             (&["--listen"], "--listen"),

@@ -21,8 +21,13 @@ pub(super) fn text() -> String {
 csp-websocket: a WebSocket gateway with a console page
 
 usage: csp-websocket [serve] [OPTION]...
+       csp-websocket list --gateway ADDR [--key-file FILE]
+       csp-websocket send --gateway ADDR [--key-file FILE] --id ID [--binary] [TEXT | -]
+       csp-websocket end  --gateway ADDR [--key-file FILE] --id ID
 
-Serves until it is told to stop, and prints the address of the page to open.
+serve, or no command, serves until it is told to stop, and prints the address of the page to open. The others
+reach a running gateway through its control address: list prints its WebSockets, send puts one message into the
+outbox of a shared one, end closes one with 1000.
 
 Where:
   --listen HOST:PORT         where to listen; port 0 takes a free one [{LISTEN}]
@@ -31,12 +36,23 @@ Where:
   --origin ORIGIN            pages that may connect besides those of the gateway's own origin; may be repeated:
                              https://app.example.com, https://*.example.com, null
 
+  --control ADDR             the control address: unix:PATH, for this user alone, or HOST:PORT with a key
+  --control-key-file FILE    the first line of FILE is the key that requests there have to show
+
 Limits:
   --max-message BYTES        payload of one message; a longer one is answered 1009 [{max_message}]
   --max-fragments N          frames of one message; more are answered 1008 [{max_fragments}]
   --max-connections N        connections at once; one more is answered 503 [{max_connections}]
+  --shared-workers N         threads that serve shared WebSockets; 0 is one for each processor [0]
   --ping SECONDS             silence after which a client is pinged; 0 is never [{ping}]
   --session-timeout SECONDS  idle time after which a session ends; 0 is never [{session}]
+
+For list, send and end:
+  --gateway ADDR             the gateway's control address: unix:PATH or HOST:PORT
+  --key-file FILE            the first line of FILE is the key of that address
+  --id ID                    the WebSocket, as list and its own websocket_id say
+  --binary                   send bytes; without it the message is text
+  TEXT                       the message; - or nothing is all of standard input, as it comes
 
 Instead of serving:
   --print-config             print the limits in force and end
@@ -54,6 +70,9 @@ Built-in routes:
 Examples:
   csp-websocket
   csp-websocket --listen 127.0.0.1:0 --max-message 1048576
+  csp-websocket --control unix:/tmp/control
+  csp-websocket list --gateway unix:/tmp/control
+  printf hello | csp-websocket send --gateway unix:/tmp/control --id ID
   csp-websocket --route /talk=echo --origin https://app.example.com
 
 Listening on a loopback address, it answers only to local names in Host. On any other address, everyone who
@@ -61,8 +80,8 @@ reaches this machine can connect.
 
 Log lines go to standard error. RUST_LOG chooses them: warn, info (the default), debug, csp_websocket=trace.
 
-Exit codes: 0 ended by SIGINT or SIGTERM, every WebSocket closed with 1001; 1 a failure, or a second signal;
-2 wrong usage.
+Exit codes: 0 done, or ended by SIGINT or SIGTERM with every WebSocket closed with 1001; 1 a failure, or a
+second signal; 2 wrong usage.
 "
     )
 }

@@ -5,6 +5,7 @@
 //!  help     what --help prints
 //!  limits   what --print-config prints, and what a start warns of
 //!  serve    a gateway until a signal ends it
+//!  remote   list, send and end: a running gateway through its control address
 //!  apps     the built-in servers
 //!  chat     the largest of them
 //! ```
@@ -14,6 +15,7 @@ mod chat;
 mod flags;
 mod help;
 mod limits;
+mod remote;
 mod serve;
 
 use flags::Wish;
@@ -36,9 +38,10 @@ pub(crate) fn run(words: lexopt::Parser) -> ExitCode {
             print(limits::lines(&config))
         }
         Ok(Wish::Serve(wish)) => serve::serve(wish),
+        Ok(Wish::Remote(wish)) => remote::run(wish),
         Err(error) => {
             complain(format_args!(
-                "{error}\nusage: csp-websocket [serve] [OPTION]... (try --help)"
+                "{error}\nusage: csp-websocket [serve|list|send|end] [OPTION]... (try --help)"
             ));
             return ExitCode::from(WRONG_USAGE);
         }

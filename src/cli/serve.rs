@@ -1,13 +1,16 @@
 //! A gateway until a signal ends it.
 
-use super::flags::Serve;
-use super::{limits, print};
-use csp_websocket::{Gateway, GatewayHandle, Status};
+use super::flags::{Control, Serve};
+use super::{limits, print, remote};
+use csp_websocket::{Gateway, GatewayHandle, GwClientAddress, Misuse, Status};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -32,6 +35,7 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     let Serve {
         listen,
         config,
+        control,
         routes,
     } = wish;
     for line in limits::lines(&config).lines() {
@@ -46,6 +50,9 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     for (path, app) in routes {
         gateway = app.serve(gateway, &path);
     }
+    if let Some(control) = control {
+        gateway = open_control(gateway, control)?;
+    }
     // Before the address is printed: who has read it may send a signal.
     stop_on_signals(gateway.handle())
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
@@ -58,6 +65,26 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
         to_open(addr)
     ))?;
     gateway.run().map_err(|status| status.to_string())
+}
+
+/// Opens the control address, and says where: with port 0 nobody else could know.
+fn open_control(gateway: Gateway, control: Control) -> Result<Gateway, String> {
+    let Control { address, key_file } = control;
+    let key = key_file.as_deref().map(remote::read_key).transpose()?;
+    if let Some(file) = key_file.as_deref().filter(|file| others_can_read(file)) {
+        let file = file.display();
+        log::warn!("others can read the key in {file}: chmod 600 keeps it");
+    }
+    let opened = gateway.control(&address, key.as_deref());
+    let gateway = opened.map_err(|status| cannot_control(&address, key.is_some(), &status))?;
+    if let Some(bound) = gateway.handle().gw_client_address() {
+        log::info!("control address: {bound}");
+    }
+    Ok(gateway)
+}
+
+fn others_can_read(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
 }
 
 fn page() -> String {
@@ -107,6 +134,24 @@ fn to_open(mut addr: SocketAddr) -> SocketAddr {
         });
     }
     addr
+}
+
+fn cannot_control(address: &GwClientAddress, has_key: bool, status: &Status) -> String {
+    let why = match status {
+        Status::Misuse(Misuse::BadConfig) if !has_key => {
+            "everyone who reaches it could send, so it needs a key: --control-key-file FILE"
+                .to_owned()
+        }
+        Status::Misuse(Misuse::BadConfig) => {
+            "the key is not 1 to 1024 visible ASCII characters without blanks".to_owned()
+        }
+        Status::Io(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            format!("{error}; end it, or choose another place with --control")
+        }
+        Status::Io(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    format!("cannot open the control address {address}: {why}")
 }
 
 fn cannot_listen(listen: &str, status: &Status) -> String {

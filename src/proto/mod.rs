@@ -37,6 +37,7 @@ mod assembler;
 mod authority;
 mod close;
 mod conn;
+pub mod control;
 mod data;
 mod decoder;
 mod event;
