@@ -13,7 +13,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tool::Ended;
 
@@ -586,4 +586,48 @@ fn an_app_is_served_where_route_says() {
     client.expect_binary(b"hello");
     let nowhere = Handshake::to(program.addr, "/nowhere").send();
     assert_eq!(nowhere.response.status, 404);
+}
+
+/// The script that pushes with curl, beside a WebSocket of the chat: what is read on its input arrives line by line.
+#[test]
+fn the_shell_script_pushes_each_line_and_sees_when_nobody_is_there() {
+    if tool::tool("CSP_CURL").is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    let socket = folder.path("control");
+    let control = format!("unix:{}", socket.display());
+    let program = Program::start(&["--control", &control]);
+    let mut client = connect(program.addr, "/chat?name=ann");
+    let Message::Text(welcome) = client.recv_message() else {
+        panic!("no welcome");
+    };
+    let (_, id) = welcome.split_once(r#""id":""#).expect("an ID");
+    let id = id.get(..22).expect("22 characters").to_owned();
+    let push = |lines: &str| {
+        let lines_file = folder.path("lines");
+        fs::write(&lines_file, lines).expect("a file");
+        let mut script = Command::new("sh");
+        script.args(["-c", r#"tests/examples/push.sh "$1" "$2" <"$3""#, "sh"]);
+        script.arg(&socket).arg(&id).arg(&lines_file);
+        tool::finish(&mut script, SOON)
+    };
+    let pushed = push("10 % \"done\"\n\\n is two characters\nno line end");
+    assert_eq!(pushed.status.code(), Some(0), "{pushed:?}");
+    for line in ["10 % \"done\"", "\\n is two characters", "no line end"] {
+        client.expect_text(line);
+    }
+    client.close(1000, "");
+    client.expect_close(1000);
+    client.expect_eof();
+    let end = Instant::now() + SOON;
+    loop {
+        let refused = push("anybody?");
+        if refused.status.code() == Some(1) {
+            assert!(refused.stderr.contains("nobody is there"), "{refused:?}");
+            break;
+        }
+        assert!(Instant::now() < end, "{refused:?}");
+    }
+    program.stop();
 }

@@ -20,12 +20,23 @@ fn the_console_works_in_a_browser() {
     else {
         return;
     };
-    let program = Program::start(&[]);
+    let folder = std::env::temp_dir().join(format!("csp-browser-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let control = format!("unix:{}", folder.join("control").display());
+    let program = Program::start(&["--control", &control]);
+    // What somebody types in another terminal.
+    let push = format!(
+        "{} send --gateway {control}",
+        env!("CARGO_BIN_EXE_csp-websocket")
+    );
     let mut visit = Command::new(python);
     visit.args(["tests/browser.py", &program.url, "--chromium", &chromium]);
+    visit.args(["--push-command", &push]);
     let ended = tool::finish(&mut visit, LIMIT);
     println!("{}{}", ended.stdout, ended.stderr);
     assert!(ended.status.success(), "{}", ended.status);
     let log = program.stop().stderr;
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    // The socket's file is gone with the gateway.
+    std::fs::remove_dir(&folder).expect("an empty folder");
 }
