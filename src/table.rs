@@ -83,11 +83,26 @@ struct Entries {
 #[derive(Debug)]
 struct Entry {
     line: Arc<Line>,
-    watch: StuckWatch,
     card: Option<Arc<Card>>,
-    shared: Option<Arc<Shared>>,
-    /// When the clock is to look at it, if it is shared.
-    look_at: Option<Instant>,
+    watch: Watch,
+}
+
+/// What the clock looks for.
+#[derive(Debug)]
+enum Watch {
+    /// A send that blocks its thread.
+    Sends(StuckWatch),
+    /// All that a shared WebSocket has no thread for; not before then.
+    Shared(Arc<Shared>, Instant),
+}
+
+impl Entry {
+    fn shared(&self) -> Option<&Arc<Shared>> {
+        match &self.watch {
+            Watch::Sends(_) => None,
+            Watch::Shared(shared, _) => Some(shared),
+        }
+    }
 }
 
 /// The WebSockets that closed lately.
@@ -131,17 +146,12 @@ impl Table {
         }
         let number = entries.next;
         entries.next += 1;
-        let watch = StuckWatch::new(Instant::now());
-        entries.by_number.insert(
-            number,
-            Entry {
-                line: Arc::clone(line),
-                watch,
-                card: None,
-                shared: None,
-                look_at: None,
-            },
-        );
+        let entry = Entry {
+            line: Arc::clone(line),
+            card: None,
+            watch: Watch::Sends(StuckWatch::new(Instant::now())),
+        };
+        entries.by_number.insert(number, entry);
         Ok(Place {
             table: Arc::clone(self),
             number,
@@ -170,7 +180,9 @@ impl Table {
     /// it, and its own thread cannot look.
     pub(crate) fn cut_stuck(&self, now: Instant, limit: Duration) {
         for entry in lock(&self.entries).by_number.values_mut() {
-            if entry.watch.stuck_for(&entry.line, now) >= limit {
+            if let Watch::Sends(watch) = &mut entry.watch
+                && watch.stuck_for(&entry.line, now) >= limit
+            {
                 log::info!(
                     "{}: takes nothing and answers nothing, given up",
                     entry.line.peer()
@@ -188,12 +200,8 @@ impl Table {
         let entries = lock(&self.entries);
         let number = entries.by_id.get(id);
         let entry = number.and_then(|number| entries.by_number.get(number));
-        match entry {
-            Some(Entry {
-                card: Some(card),
-                shared: Some(shared),
-                ..
-            }) => Ok((Arc::clone(shared), Arc::clone(card))),
+        match entry.map(|entry| (entry.shared(), &entry.card)) {
+            Some((Some(shared), Some(card))) => Ok((Arc::clone(shared), Arc::clone(card))),
             Some(_) => Err(Misuse::NotShared.into()),
             None if entries.gone.ids.contains(id) => Err(Misuse::Gone.into()),
             None => Err(Misuse::UnknownId.into()),
@@ -206,12 +214,14 @@ impl Table {
         let due: Vec<(usize, Arc<Shared>, Duration)> = {
             let entries = lock(&self.entries);
             let all = entries.by_number.iter();
-            all.filter(|(_, entry)| entry.look_at.is_some_and(|at| at <= now))
-                .filter_map(|(number, entry)| {
+            all.filter_map(|(number, entry)| match &entry.watch {
+                Watch::Shared(shared, at) if *at <= now => {
                     let idle = entry.card.as_ref()?.session.app_timeout();
-                    Some((*number, Arc::clone(entry.shared.as_ref()?), idle))
-                })
-                .collect()
+                    Some((*number, Arc::clone(shared), idle))
+                }
+                _ => None,
+            })
+            .collect()
         };
         let looked: Vec<(usize, Instant)> = due
             .into_iter()
@@ -224,8 +234,9 @@ impl Table {
             .collect();
         let mut entries = lock(&self.entries);
         for (number, at) in looked {
-            if let Some(entry) = entries.by_number.get_mut(&number) {
-                entry.look_at = Some(at);
+            let entry = entries.by_number.get_mut(&number);
+            if let Some(Watch::Shared(_, look_at)) = entry.map(|entry| &mut entry.watch) {
+                *look_at = at;
             }
         }
     }
@@ -284,8 +295,9 @@ impl Place {
         let entries = &mut *entries;
         if let Some(entry) = entries.by_number.get_mut(&self.number) {
             entry.card = Some(Arc::clone(card));
-            entry.shared = shared.cloned();
-            entry.look_at = shared.map(|_| Instant::now());
+            if let Some(shared) = shared {
+                entry.watch = Watch::Shared(Arc::clone(shared), Instant::now());
+            }
             entries.by_id.insert(card.id.clone(), self.number);
         }
     }

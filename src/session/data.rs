@@ -12,37 +12,42 @@ use std::fmt;
 #[derive(Default)]
 #[doc(alias = "Data")]
 pub struct SessionData {
-    values: Mutex<HashMap<String, String>>,
+    /// There once something was put into it: many sessions never hold anything.
+    values: Mutex<Option<Box<HashMap<String, String>>>>,
 }
 
 impl SessionData {
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<String> {
-        lock(&self.values).get(key).cloned()
+        lock(&self.values).as_ref()?.get(key).cloned()
     }
 
     /// Puts `value` under `key`, in place of what was there.
     pub fn set(&self, key: impl Into<String>, value: impl Into<String>) {
         // The caller's conversions run before the lock is taken: they may use this map.
         let (key, value) = (key.into(), value.into());
-        lock(&self.values).insert(key, value);
+        lock(&self.values)
+            .get_or_insert_default()
+            .insert(key, value);
     }
 
     /// Takes the value under `key` out.
     pub fn remove(&self, key: &str) -> Option<String> {
-        lock(&self.values).remove(key)
+        lock(&self.values).as_mut()?.remove(key)
     }
 
     /// All keys, in no particular order.
     pub fn keys(&self) -> Vec<String> {
-        lock(&self.values).keys().cloned().collect()
+        let values = lock(&self.values);
+        values.iter().flat_map(|map| map.keys().cloned()).collect()
     }
 }
 
 /// How many values there are, and none of them.
 impl fmt::Debug for SessionData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionData({} values)", lock(&self.values).len())
+        let count = lock(&self.values).as_ref().map_or(0, |map| map.len());
+        write!(f, "SessionData({count} values)")
     }
 }
 
