@@ -401,3 +401,50 @@ fn a_topic_reaches_its_subscribers_in_one_order() {
         handle.publish("news", &Data::from("?")) == 3
     });
 }
+
+/// With every worker in the application's code: who reads on a thread of its own is served, and outboxes empty.
+#[test]
+fn what_needs_no_worker_goes_on_while_all_are_busy() {
+    let (hold, held) = mpsc::channel::<()>();
+    let (tell, blocked) = mpsc::channel();
+    let held = Arc::new(Mutex::new(held));
+    let config = config(|config| config.shared.workers = 1);
+    let served = serve(config, move || {
+        let (held, tell) = (Arc::clone(&held), tell.clone());
+        Shared {
+            server: |ws: &mut WebSocket| {
+                ws.write(ws.websocket_id().to_string())?;
+                while ws.request().is_some_and(|r| r.query() == Some("reads")) {
+                    let data = ws.read_message(READ_TIMEOUT)?;
+                    ws.write_data(&data)?;
+                }
+                Ok(())
+            },
+            message: move |_: &mut WebSocket, _| {
+                tell.send(()).unwrap();
+                let _ = held.lock().unwrap().recv();
+                Ok(Delivery::Done)
+            },
+        }
+    });
+    let mut blocking = served.connect();
+    let mut resting = served.connect();
+    let mut reading = client::connect(served.addr(), "/?reads");
+    let [_, id, _] = [&mut blocking, &mut resting, &mut reading].map(Client::recv_message);
+    blocking.text("block");
+    told(&blocked);
+    for n in 0..100 {
+        reading.text(&n.to_string());
+        reading.expect_text(&n.to_string());
+    }
+    let Message::Text(id) = id else {
+        panic!("no ID");
+    };
+    let mut ws = served.handle().open_server(&id.parse().unwrap()).unwrap();
+    // Far more than the system takes at once.
+    let long = "x".repeat(32 << 20);
+    ws.write(&long).unwrap();
+    resting.expect_text(&long);
+    drop(hold);
+    reading.end();
+}
