@@ -1,15 +1,20 @@
 //! What applications of `%CSP.WebSocket` do, one test each, written as somebody would who brings such an application
-//! here. The numbers are those of the list of such uses; the missing ones concern shared connections.
+//! here. The numbers are those of the list of such uses. Here are those of dedicated mode, each played in shared mode,
+//! too, where all of it happens in `server`: 1 to 8, 9 by a `Writer`, 13, 16, 18, 19, 20 to 22. What only shared mode
+//! has is in `compatibility_shared.rs`: 9 by `open_server`, 10 to 12, 14, 15, 17, and several of the others turned
+//! inside out, by `on_client_message`.
 
 mod client;
 mod serve;
+mod sharing;
 
 use client::{CLOSE, Handshake, Message};
 use csp_websocket::{
-    Chunk, Config, Misuse, Mode, PreServer, READ_LEN, READ_TIMEOUT, Status, WebSocket,
-    WebSocketServer,
+    Chunk, Config, Data, Delivery, Misuse, Mode, PreServer, READ_LEN, READ_TIMEOUT, Status,
+    WebSocket, WebSocketServer,
 };
 use serve::{serve, serve_routes, told, until};
+use sharing::serve_in;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -17,12 +22,28 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+in_both_modes!(
+    item_01_echo_that_reports_each_timeout,
+    item_02_read_with_defaults_in_a_bare_loop,
+    item_03_a_poll_that_also_drains_a_queue,
+    item_04_a_job_that_looks_for_an_interrupt,
+    item_05_one_character_and_then_the_rest,
+    item_06_forty_thousand_characters_in_two_reads,
+    item_07_the_same_with_long_characters_across_the_cut,
+    item_08_a_binary_message_read_without_binary_data,
+    item_09_fan_out_from_fifty_threads_to_one_socket,
+    item_13_end_server_twice_and_after_the_client_closed,
+    item_16_on_pre_server_refuses,
+    item_20_many_small_writes_then_return,
+    item_21_a_wrapper_type_that_speaks_json,
+    item_22_a_panic_in_the_handler,
+);
+
 /// `Set data = ..Read(.len, .status, 10)`, and `$$$GETERRORCODE(status)` tells a time-out from the close.
-#[test]
-fn item_01_echo_that_reports_each_timeout() {
+fn item_01_echo_that_reports_each_timeout(mode: Mode) {
     // The original's 10 s, made short.
     const PATIENCE: Duration = Duration::from_millis(150);
-    let served = serve(Config::default(), || {
+    let served = serve_in(mode, || {
         |ws: &mut WebSocket| {
             loop {
                 let read = ws.read(READ_LEN, PATIENCE);
@@ -50,9 +71,8 @@ fn item_01_echo_that_reports_each_timeout() {
 }
 
 /// `For { Set data = ..Read(,.status)  Quit:$$$ISERR(status)  Do ..Write(data) }`
-#[test]
-fn item_02_read_with_defaults_in_a_bare_loop() {
-    let served = serve(Config::default(), || {
+fn item_02_read_with_defaults_in_a_bare_loop(mode: Mode) {
+    let served = serve_in(mode, || {
         |ws: &mut WebSocket| {
             loop {
                 let chunk = ws.read(0, READ_TIMEOUT)?;
@@ -70,11 +90,10 @@ fn item_02_read_with_defaults_in_a_bare_loop() {
 }
 
 /// A read of half a second, then whatever the application has queued for this client.
-#[test]
-fn item_03_a_poll_that_also_drains_a_queue() {
+fn item_03_a_poll_that_also_drains_a_queue(mode: Mode) {
     let (queue, queued) = mpsc::channel::<String>();
     let queued = Arc::new(Mutex::new(queued));
-    let served = serve(Config::default(), move || {
+    let served = serve_in(mode, move || {
         let queued = Arc::clone(&queued);
         move |ws: &mut WebSocket| {
             loop {
@@ -102,9 +121,8 @@ fn item_03_a_poll_that_also_drains_a_queue() {
 }
 
 /// `Set order = ..Read(.len, .status, 0)` between two steps of a job.
-#[test]
-fn item_04_a_job_that_looks_for_an_interrupt() {
-    let served = serve(Config::default(), || {
+fn item_04_a_job_that_looks_for_an_interrupt(mode: Mode) {
+    let served = serve_in(mode, || {
         |ws: &mut WebSocket| {
             for step in 1_u64.. {
                 if step == 1_000 {
@@ -134,9 +152,8 @@ fn item_04_a_job_that_looks_for_an_interrupt() {
 }
 
 /// `Set len = 1  Set first = ..Read(.len)  Set rest = ..Read()`
-#[test]
-fn item_05_one_character_and_then_the_rest() {
-    let (served, chunks) = reader(|ws| {
+fn item_05_one_character_and_then_the_rest(mode: Mode) {
+    let (served, chunks) = reader(mode, |ws| {
         Ok(vec![
             ws.read(1, READ_TIMEOUT)?,
             ws.read(READ_LEN, READ_TIMEOUT)?,
@@ -153,9 +170,8 @@ fn item_05_one_character_and_then_the_rest() {
 }
 
 /// `READ_LEN` is the original's 32,656: `AtEnd` is 0 after the first read and 1 after the second.
-#[test]
-fn item_06_forty_thousand_characters_in_two_reads() {
-    let (served, chunks) = reader(two_reads);
+fn item_06_forty_thousand_characters_in_two_reads(mode: Mode) {
+    let (served, chunks) = reader(mode, two_reads);
     let message = "x".repeat(40_000);
     served.connect().text(&message);
     let chunks = told(&chunks);
@@ -165,9 +181,8 @@ fn item_06_forty_thousand_characters_in_two_reads() {
 }
 
 /// The length counts characters, as `$Length` does, and no character is split.
-#[test]
-fn item_07_the_same_with_long_characters_across_the_cut() {
-    let (served, chunks) = reader(two_reads);
+fn item_07_the_same_with_long_characters_across_the_cut(mode: Mode) {
+    let (served, chunks) = reader(mode, two_reads);
     let messages = [
         ("3 bytes each", "€".repeat(40_000)),
         ("4 bytes each", "😀".repeat(40_000)),
@@ -184,9 +199,8 @@ fn item_07_the_same_with_long_characters_across_the_cut() {
 }
 
 /// `..BinaryData` is about writing: a binary message is read whatever it says.
-#[test]
-fn item_08_a_binary_message_read_without_binary_data() {
-    let served = serve(Config::default(), || {
+fn item_08_a_binary_message_read_without_binary_data(mode: Mode) {
+    let served = serve_in(mode, || {
         |ws: &mut WebSocket| {
             assert!(!ws.binary_data());
             let data = ws.read(READ_LEN, READ_TIMEOUT)?.data;
@@ -205,11 +219,10 @@ fn item_08_a_binary_message_read_without_binary_data() {
 }
 
 /// Jobs that all write to one client, by a `Writer` where the original has `OpenServer`.
-#[test]
-fn item_09_fan_out_from_fifty_threads_to_one_socket() {
+fn item_09_fan_out_from_fifty_threads_to_one_socket(mode: Mode) {
     const THREADS: usize = 50;
     const EACH: usize = 20;
-    let served = serve(Config::default(), || {
+    let served = serve_in(mode, || {
         |ws: &mut WebSocket| {
             let writer = ws.writer()?;
             let write_all = |thread: usize| {
@@ -252,10 +265,9 @@ fn item_09_fan_out_from_fifty_threads_to_one_socket() {
 }
 
 /// `Do ..EndServer()` more often than needed.
-#[test]
-fn item_13_end_server_twice_and_after_the_client_closed() {
+fn item_13_end_server_twice_and_after_the_client_closed(mode: Mode) {
     let (tell, told_by) = mpsc::channel();
-    let served = serve(Config::default(), move || {
+    let served = serve_in(mode, move || {
         let tell = tell.clone();
         move |ws: &mut WebSocket| {
             if ws.request().is_some_and(|r| r.query() == Some("wait")) {
@@ -289,8 +301,7 @@ fn item_13_end_server_twice_and_after_the_client_closed() {
 }
 
 /// `OnPreServer` that returns an error: the client sees an HTTP answer, and nothing of the WebSocket is left.
-#[test]
-fn item_16_on_pre_server_refuses() {
+fn item_16_on_pre_server_refuses(mode: Mode) {
     struct Guarded(Sender<&'static str>);
     impl WebSocketServer for Guarded {
         fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
@@ -311,7 +322,7 @@ fn item_16_on_pre_server_refuses() {
         }
     }
     let (tell, calls) = mpsc::channel();
-    let served = serve(Config::default(), move || Guarded(tell.clone()));
+    let served = serve_in(mode, move || Guarded(tell.clone()));
     for (query, status) in [("refuse", 401), ("fail", 403), ("panic", 500)] {
         let mut refused = Handshake::to(served.addr(), &format!("/?{query}")).send();
         assert_eq!(refused.response.status, status, "{query}");
@@ -344,10 +355,12 @@ fn item_18_a_websocket_has_exactly_one_mode() {
         fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
             let raw = self.0 == Mode::Raw;
             assert_eq!(ws.no_data_framing(), raw);
+            assert_eq!(ws.shared_connection(), self.0 == Mode::Shared);
             if !raw {
                 assert_eq!(ws.raw(READ_TIMEOUT).unwrap_err().code(), 203);
                 let message = ws.read_message(READ_TIMEOUT)?;
-                return ws.write(message);
+                ws.write(message)?;
+                return ws.end_server();
             }
             assert_eq!(ws.write("").unwrap_err().code(), 202);
             assert_eq!(ws.read(0, READ_TIMEOUT).unwrap_err().code(), 202);
@@ -359,12 +372,15 @@ fn item_18_a_websocket_has_exactly_one_mode() {
     }
     let served = serve_routes(Config::default(), |gateway| {
         let gateway = gateway.route("/dedicated", || Moded(Mode::Dedicated));
+        let gateway = gateway.route("/shared", || Moded(Mode::Shared));
         gateway.route("/raw", || Moded(Mode::Raw))
     });
-    let mut client = client::connect(served.addr(), "/dedicated");
-    client.text("hello");
-    client.expect_text("hello");
-    client.expect_close(1000);
+    for path in ["/dedicated", "/shared"] {
+        let mut client = client::connect(served.addr(), path);
+        client.text("hello");
+        client.expect_text("hello");
+        client.expect_close(1000);
+    }
     let mut client = client::connect(served.addr(), "/raw");
     client.fragmented(client::TEXT, &[b"h", b"ell"]);
     client.binary(b"o");
@@ -372,15 +388,20 @@ fn item_18_a_websocket_has_exactly_one_mode() {
     client.expect_close(1000);
 }
 
-/// `Set ..SessionEndOnClose = 1`, in `Server` or in `OnPostServer`; the last word counts.
+/// `Set ..SessionEndOnClose = 1`, in `Server` or in `OnPostServer`; the last word counts. A shared connection must
+/// have called `..EndServer()` within `Server` for it to count at all.
 #[test]
 fn item_19_session_end_on_close_in_each_place() {
+    #[derive(Clone, Copy)]
     struct Ending {
+        mode: Mode,
+        end_in_server: bool,
         in_server: Option<bool>,
         in_post: Option<bool>,
     }
     impl WebSocketServer for Ending {
         fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+            pre.set_mode(self.mode);
             // It has no effect there in the original; here there is no such setter.
             let Absent = pre.set_session_end_on_close(true);
             Ok(())
@@ -390,11 +411,27 @@ fn item_19_session_end_on_close_in_each_place() {
             if let Some(on) = self.in_server {
                 ws.set_session_end_on_close(on);
             }
-            Ok(())
+            match self.end_in_server {
+                true => ws.end_server(),
+                false => Ok(()),
+            }
+        }
+        fn on_client_message(
+            &mut self,
+            ws: &mut WebSocket,
+            _: Data,
+            close: bool,
+        ) -> Result<Delivery, Status> {
+            // Too late for the setting to count, though not for the end.
+            assert!(!close && !self.end_in_server);
+            assert_eq!(ws.session_end_on_close(), self.in_server == Some(true));
+            ws.end_server()?;
+            Ok(Delivery::Done)
         }
         fn on_post_server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
             let session = ws.session().expect("a session");
             assert!(!session.is_ended(), "it ends after on_post_server");
+            assert_eq!(ws.session_end_on_close(), self.in_server == Some(true));
             if let Some(on) = self.in_post {
                 ws.set_session_end_on_close(on);
             }
@@ -407,18 +444,37 @@ fn item_19_session_end_on_close_in_each_place() {
         ("in on_post_server", None, Some(true), true),
         ("taken back", Some(true), Some(false), false),
     ];
-    for (name, in_server, in_post, ends) in cases {
-        let served = serve(Config::default(), move || Ending { in_server, in_post });
-        let mut client = served.connect();
-        client.expect_close(1000);
-        client.expect_eof();
-        let sessions = served.handle().sessions();
-        if ends {
-            until(name, || sessions.is_empty());
+    let ways = [
+        (Mode::Dedicated, false, true),
+        (Mode::Dedicated, true, true),
+        (Mode::Shared, true, true),
+        (Mode::Shared, false, false),
+    ];
+    for (mode, end_in_server, counts) in ways {
+        for (name, in_server, in_post, ends) in cases {
+            let what = format!("{name}, {mode:?}, end_server in server: {end_in_server}");
+            let ending = Ending {
+                mode,
+                end_in_server,
+                in_server,
+                in_post,
+            };
+            let ends = ends && counts;
+            let served = serve(Config::default(), move || ending);
+            let mut client = served.connect();
+            if mode == Mode::Shared && !end_in_server {
+                client.text("please end");
+            }
+            client.expect_close(1000);
+            client.expect_eof();
+            let sessions = served.handle().sessions();
+            if ends {
+                until(&what, || sessions.is_empty());
+            }
+            drop(client);
+            until(&what, || served.handle().websockets().is_empty());
+            assert_eq!(sessions.len(), usize::from(!ends), "{what}");
         }
-        drop(client);
-        until(name, || served.handle().websockets().is_empty());
-        assert_eq!(sessions.len(), usize::from(!ends), "{name}");
     }
 }
 
@@ -435,9 +491,8 @@ impl NoSetter for PreServer<'_> {}
 struct Absent;
 
 /// `For i=1:1:10000 { Do ..Write(i) }  Quit $$$OK`
-#[test]
-fn item_20_many_small_writes_then_return() {
-    let served = serve(Config::default(), || {
+fn item_20_many_small_writes_then_return(mode: Mode) {
+    let served = serve_in(mode, || {
         |ws: &mut WebSocket| {
             let buffered = ws.request().is_some_and(|r| r.query() == Some("buffered"));
             ws.set_write_buffering(buffered);
@@ -455,9 +510,8 @@ fn item_20_many_small_writes_then_return() {
 }
 
 /// A class that extends `%CSP.WebSocket`, overrides `Read` and `Write`, and is extended in its turn.
-#[test]
-fn item_21_a_wrapper_type_that_speaks_json() {
-    let served = serve(Config::default(), || json::Speaking(Greeter));
+fn item_21_a_wrapper_type_that_speaks_json(mode: Mode) {
+    let served = serve_in(mode, || json::Speaking(Greeter));
     let mut client = served.connect();
     client.text(r#"{"say":"Zoë"}"#);
     client.expect_text(r#"{"say":"hello, Zoë"}"#);
@@ -521,8 +575,7 @@ mod json {
 }
 
 /// An error trap nobody set: the client sees 1011, `OnPostServer` runs, and nobody else notices.
-#[test]
-fn item_22_a_panic_in_the_handler() {
+fn item_22_a_panic_in_the_handler(mode: Mode) {
     struct Panicking(Sender<u16>);
     impl WebSocketServer for Panicking {
         fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
@@ -537,7 +590,7 @@ fn item_22_a_panic_in_the_handler() {
         }
     }
     let (tell, posts) = mpsc::channel();
-    let served = serve(Config::default(), move || Panicking(tell.clone()));
+    let served = serve_in(mode, move || Panicking(tell.clone()));
     let mut other = served.connect();
     other.expect_text("written before");
     let mut client = served.connect();
@@ -558,10 +611,11 @@ fn item_22_a_panic_in_the_handler() {
 
 /// A server that tells the test what `reads` has read.
 fn reader(
+    mode: Mode,
     reads: fn(&mut WebSocket) -> Result<Vec<Chunk>, Status>,
 ) -> (serve::Served, Receiver<Vec<Chunk>>) {
     let (tell, chunks) = mpsc::channel();
-    let served = serve(Config::default(), move || {
+    let served = serve_in(mode, move || {
         let tell = tell.clone();
         move |ws: &mut WebSocket| {
             assert!(ws.at_end(), "AtEnd is 1 at first");

@@ -2,6 +2,7 @@
 
 mod client;
 mod serve;
+mod sharing;
 
 use client::{Client, Message};
 use csp_websocket::{
@@ -9,6 +10,7 @@ use csp_websocket::{
     WebSocketServer,
 };
 use serve::{Served, config, serve, told, until};
+use sharing::{Shared, echo};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -82,44 +84,6 @@ fn id(calls: &Receiver<Call>) -> WebSocketId {
         Call::Server(id) => id,
         other => panic!("{other:?}"),
     }
-}
-
-/// A server in shared mode made of closures.
-struct Shared<S, M> {
-    server: S,
-    message: M,
-}
-
-impl<S, M> WebSocketServer for Shared<S, M>
-where
-    S: FnMut(&mut WebSocket) -> Result<(), Status> + Send,
-    M: FnMut(&mut WebSocket, Data) -> Result<Delivery, Status> + Send,
-{
-    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
-        pre.set_mode(Mode::Shared);
-        Ok(())
-    }
-
-    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
-        (self.server)(ws)
-    }
-
-    fn on_client_message(
-        &mut self,
-        ws: &mut WebSocket,
-        data: Data,
-        close: bool,
-    ) -> Result<Delivery, Status> {
-        match close {
-            true => Ok(Delivery::Done),
-            false => (self.message)(ws, data),
-        }
-    }
-}
-
-fn echo(ws: &mut WebSocket, data: Data) -> Result<Delivery, Status> {
-    ws.write_data(&data)?;
-    Ok(Delivery::Done)
 }
 
 #[test]
