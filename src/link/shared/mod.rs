@@ -313,7 +313,7 @@ impl Shared {
             state.heard = now;
             state.pinged = None;
         }
-        let mut called = happening.readable && !state.paused;
+        let mut called = happening.readable && (!state.paused || happening.ended);
         if happening.writable && !state.is_flushed() {
             called |= !state.flush() || !state.conn.is_open();
             self.attend(&mut state);
