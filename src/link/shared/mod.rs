@@ -470,9 +470,19 @@ enum Due {
 impl State {
     fn due(&mut self, now: Instant, idle: Duration, timing: &Timing) -> Due {
         let since = |then| now.saturating_duration_since(then);
-        let (limit, ping) = (timing.write_timeout, timing.ping_interval);
+        let ping = timing.ping_interval;
+        if self.paused {
+            // Nobody listens to the client: what it says, pongs among it, may be on its way to us.
+            self.heard = now;
+            self.pinged = None;
+        }
+        // Without a write timeout the keepalive gives up, which does not ping behind a close.
+        let (limit, least) = match self.conn.is_open() || !timing.write_timeout.is_zero() {
+            true => (timing.write_timeout, STRIDE),
+            false => (ping + timing.pong_timeout, 1),
+        };
         let limited = !limit.is_zero() && self.outbox.is_blocked();
-        if limited && self.outbox.is_stuck(now, limit, STRIDE) {
+        if limited && self.outbox.is_stuck(now, limit, least) {
             Due::Stuck
         } else if self.closing.is_some_and(|until| now >= until) {
             Due::Cut
