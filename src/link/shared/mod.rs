@@ -593,7 +593,11 @@ impl State {
                 written
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = outbox.slices(&mut slices);
+                let mut count = outbox.slices(&mut slices);
+                if conn.is_open() && !conn.output().is_empty() {
+                    // A control frame waits for the end of the frame that has begun, and for no other.
+                    count = count.min(1);
+                }
                 let written = line.write_some(slices.get(..count).unwrap_or_default())?;
                 outbox.advance(written.unwrap_or(0));
                 written
