@@ -345,7 +345,8 @@ impl WebSocket {
     /// ([`Config::ping_interval`](crate::Config::ping_interval)).
     ///
     /// # Errors
-    /// [`Misuse::PingTooLong`], [`Status::Closed`], [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
+    /// [`Misuse::PingTooLong`], [`Status::Closed`], [`Limit::WriteTimeout`](crate::Limit::WriteTimeout);
+    /// [`Limit::OutboxFull`](crate::Limit::OutboxFull) if a shared WebSocket's client takes none of many pings.
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {
         self.link.ping(payload)
     }

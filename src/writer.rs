@@ -80,7 +80,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`Misuse::PingTooLong`](crate::Misuse::PingTooLong), [`Status::Closed`],
-    /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout).
+    /// [`Limit::WriteTimeout`](crate::Limit::WriteTimeout); [`Limit::OutboxFull`](crate::Limit::OutboxFull) if a
+    /// shared WebSocket's client takes none of many pings.
     pub fn ping(&self, payload: &[u8]) -> Result<(), Status> {
         self.outlet.ping(payload)
     }

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// A writer that waits for room looks by itself this often: it may be that every worker waits like it.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Bytes of control frames that may wait before a ping is refused.
+const CONTROL: usize = 16 * 1_024;
+
 /// How a frame is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
@@ -95,10 +98,13 @@ impl Shared {
         self.sent(state)
     }
 
-    /// Queues a ping.
+    /// Queues a ping; [`Limit::OutboxFull`] if too much of that kind waits.
     pub(crate) fn ping(self: &Arc<Self>, payload: &[u8]) -> Result<(), Status> {
         let mut state = self.lock();
         self.heed(&mut state)?;
+        if state.conn.is_open() && state.conn.output().len() >= CONTROL {
+            return Err(Limit::OutboxFull.into());
+        }
         state.conn.ping(payload).map_err(refused)?;
         state.flush();
         self.sent(&mut state)
