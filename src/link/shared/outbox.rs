@@ -216,13 +216,17 @@ impl Waiting {
         self.frames.is_empty() && self.behind.is_empty()
     }
 
-    /// Gives up the oldest messages until `len` more bytes keep the bounds, or no other can be given up; how many.
+    /// Gives up the oldest messages until `len` more bytes keep the bounds; how many. None, if even all of them would
+    /// not be enough.
     pub(super) fn drop_oldest(
         &mut self,
         len: usize,
         max_bytes: usize,
         max_messages: usize,
     ) -> usize {
+        if !self.could_have_room(len, max_bytes, max_messages) {
+            return 0;
+        }
         let mut dropped = 0;
         let mut at = usize::from(self.sent > 0);
         while !self.has_room(len, max_bytes, max_messages) {
@@ -233,6 +237,22 @@ impl Waiting {
             }
         }
         dropped
+    }
+
+    /// Whether there would be room without all that may be given up.
+    fn could_have_room(&self, len: usize, max_bytes: usize, max_messages: usize) -> bool {
+        let begun = usize::from(self.sent > 0);
+        let kept = self.frames.iter().enumerate();
+        let kept = kept.filter(|(at, frame)| *at < begun || frame.messages == 0);
+        let kept = kept.map(|(_, frame)| frame).chain(&self.behind);
+        let (mut waits, mut bytes, mut messages) = (false, 0, 0);
+        for frame in kept {
+            waits = true;
+            bytes += frame.bytes.as_slice().len();
+            messages += frame.messages;
+        }
+        bytes -= self.sent.min(bytes);
+        !waits || (messages < max_messages && bytes.saturating_add(len) <= max_bytes)
     }
 
     /// Gives up every message of which nothing has been written; how many.
@@ -315,7 +335,9 @@ mod tests {
             "not the one that has begun"
         );
         assert_eq!(waiting(&outbox), [1, 1, 1, 9, 9, 3, 3, 3, 3]);
-        assert_eq!(outbox.drop_oldest(100, 13, 9), 1, "no control frame");
+        assert_eq!(outbox.drop_oldest(9, 13, 9), 0, "it would not help");
+        assert_eq!(outbox.drop_oldest(1, 13, 1), 0, "nor would it here");
+        assert_eq!(outbox.drop_oldest(8, 13, 9), 1, "no control frame");
         assert_eq!(waiting(&outbox), [1, 1, 1, 9, 9]);
         outbox.advance(3);
         assert!(!outbox.is_amid_frame());
