@@ -314,7 +314,8 @@ impl Shared {
             state.pinged = None;
         }
         let mut called = happening.readable && (!state.paused || happening.ended);
-        if happening.writable && !state.is_flushed() {
+        // What merely gathers has not asked for room.
+        if happening.writable && state.outbox.waits_for_room() {
             called |= !state.flush() || !state.conn.is_open();
             self.attend(&mut state);
         }

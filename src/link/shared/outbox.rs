@@ -290,6 +290,11 @@ impl Waiting {
         self.blocked = None;
     }
 
+    /// The client did not take all, or not all of a frame.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.blocked.is_some() || self.sent > 0
+    }
+
     /// True if the client has taken less than `least` bytes within `timeout`.
     pub(super) fn is_stuck(&mut self, now: Instant, timeout: Duration, least: usize) -> bool {
         match self.blocked {
