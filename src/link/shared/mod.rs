@@ -315,7 +315,7 @@ impl Shared {
         }
         let mut called = happening.readable && (!state.paused || happening.ended);
         // What merely gathers has not asked for room.
-        if happening.writable && state.outbox.waits_for_room() {
+        if happening.writable && state.outbox.is_blocked() {
             called |= !state.flush() || !state.conn.is_open();
             self.attend(&mut state);
         }

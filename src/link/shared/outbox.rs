@@ -42,6 +42,26 @@ struct Frame {
     messages: usize,
 }
 
+impl Frame {
+    fn len(&self) -> usize {
+        self.bytes.as_slice().len()
+    }
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) bytes: usize,
+    pub(super) messages: usize,
+}
+
+impl Bounds {
+    /// Whether there may be so many bytes, and a message more than so many.
+    fn allow(self, bytes: usize, messages: usize) -> bool {
+        messages < self.messages && bytes <= self.bytes
+    }
+}
+
 /// An outbox that takes room from its first change on, until it is released.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Option<Box<Waiting>>);
@@ -110,9 +130,17 @@ impl Waiting {
     }
 
     /// Whether `len` more bytes keep the bounds. An outbox in which nothing waits takes one message of any length.
-    pub(super) fn has_room(&self, len: usize, max_bytes: usize, max_messages: usize) -> bool {
-        self.is_done()
-            || (self.messages < max_messages && self.bytes.saturating_add(len) <= max_bytes)
+    /// For a fragment (`amid`) what waits behind its message does not count: that waits for the fragment.
+    pub(super) fn has_room(&self, len: usize, bounds: Bounds, amid: bool) -> bool {
+        let (mut waits, mut bytes, mut messages) =
+            (!self.frames.is_empty(), self.bytes, self.messages);
+        if amid {
+            bytes -= self.behind.iter().map(Frame::len).sum::<usize>();
+            messages -= self.behind.len();
+        } else {
+            waits |= !self.behind.is_empty();
+        }
+        !waits || bounds.allow(bytes.saturating_add(len), messages)
     }
 
     /// Adds frames, of which the first `sent` bytes have been written already.
@@ -178,10 +206,12 @@ impl Waiting {
         self.behind.push(Frame { bytes, messages: 1 });
     }
 
-    /// The message in fragments has ended: what waited behind it is in order now.
-    pub(super) fn fragments_ended(&mut self) {
+    /// The message in fragments has ended: what waited behind it is in order now. True if something did.
+    pub(super) fn fragments_ended(&mut self) -> bool {
+        let waited = !self.behind.is_empty();
         self.frames.extend(self.behind.drain(..));
         self.behind = Vec::new();
+        waited
     }
 
     /// The next bytes to write; how many slices.
@@ -218,18 +248,13 @@ impl Waiting {
 
     /// Gives up the oldest messages until `len` more bytes keep the bounds; how many. None, if even all of them would
     /// not be enough.
-    pub(super) fn drop_oldest(
-        &mut self,
-        len: usize,
-        max_bytes: usize,
-        max_messages: usize,
-    ) -> usize {
-        if !self.could_have_room(len, max_bytes, max_messages) {
+    pub(super) fn drop_oldest(&mut self, len: usize, bounds: Bounds, amid: bool) -> usize {
+        if !self.could_have_room(len, bounds, amid) {
             return 0;
         }
         let mut dropped = 0;
         let mut at = usize::from(self.sent > 0);
-        while !self.has_room(len, max_bytes, max_messages) {
+        while !self.has_room(len, bounds, amid) {
             match self.frames.get(at) {
                 Some(frame) if frame.messages > 0 => dropped += self.remove(at),
                 Some(_) => at += 1,
@@ -240,19 +265,19 @@ impl Waiting {
     }
 
     /// Whether there would be room without all that may be given up.
-    fn could_have_room(&self, len: usize, max_bytes: usize, max_messages: usize) -> bool {
+    fn could_have_room(&self, len: usize, bounds: Bounds, amid: bool) -> bool {
         let begun = usize::from(self.sent > 0);
-        let kept = self.frames.iter().enumerate();
-        let kept = kept.filter(|(at, frame)| *at < begun || frame.messages == 0);
-        let kept = kept.map(|(_, frame)| frame).chain(&self.behind);
+        let stays = self.frames.iter().enumerate();
+        let stays = stays.filter(|(at, frame)| *at < begun || frame.messages == 0);
+        let behind = if amid { &[][..] } else { &self.behind };
         let (mut waits, mut bytes, mut messages) = (false, 0, 0);
-        for frame in kept {
+        for frame in stays.map(|(_, frame)| frame).chain(behind) {
             waits = true;
-            bytes += frame.bytes.as_slice().len();
+            bytes += frame.len();
             messages += frame.messages;
         }
         bytes -= self.sent.min(bytes);
-        !waits || (messages < max_messages && bytes.saturating_add(len) <= max_bytes)
+        !waits || bounds.allow(bytes.saturating_add(len), messages)
     }
 
     /// Gives up every message of which nothing has been written; how many.
@@ -290,11 +315,6 @@ impl Waiting {
         self.blocked = None;
     }
 
-    /// The client did not take all, or not all of a frame.
-    pub(super) fn waits_for_room(&self) -> bool {
-        self.blocked.is_some() || self.sent > 0
-    }
-
     /// True if the client has taken less than `least` bytes within `timeout`.
     pub(super) fn is_stuck(&mut self, now: Instant, timeout: Duration, least: usize) -> bool {
         match self.blocked {
@@ -313,6 +333,10 @@ mod tests {
 
     fn message(byte: u8, len: usize) -> Bytes {
         Bytes::Own(vec![byte; len])
+    }
+
+    fn bounds(bytes: usize, messages: usize) -> Bounds {
+        Bounds { bytes, messages }
     }
 
     /// All that would be written now.
@@ -335,14 +359,26 @@ mod tests {
         assert!(outbox.is_amid_frame());
         assert_eq!((outbox.bytes(), outbox.messages), (13, 3));
         assert_eq!(
-            outbox.drop_oldest(4, 13, 9),
+            outbox.drop_oldest(4, bounds(13, 9), false),
             1,
             "not the one that has begun"
         );
         assert_eq!(waiting(&outbox), [1, 1, 1, 9, 9, 3, 3, 3, 3]);
-        assert_eq!(outbox.drop_oldest(9, 13, 9), 0, "it would not help");
-        assert_eq!(outbox.drop_oldest(1, 13, 1), 0, "nor would it here");
-        assert_eq!(outbox.drop_oldest(8, 13, 9), 1, "no control frame");
+        assert_eq!(
+            outbox.drop_oldest(9, bounds(13, 9), false),
+            0,
+            "it would not help"
+        );
+        assert_eq!(
+            outbox.drop_oldest(1, bounds(13, 1), false),
+            0,
+            "nor would it here"
+        );
+        assert_eq!(
+            outbox.drop_oldest(8, bounds(13, 9), false),
+            1,
+            "no control frame"
+        );
         assert_eq!(waiting(&outbox), [1, 1, 1, 9, 9]);
         outbox.advance(3);
         assert!(!outbox.is_amid_frame());
@@ -354,14 +390,14 @@ mod tests {
     #[test]
     fn the_bounds_count_bytes_and_messages_and_let_one_long_message_in() {
         let mut outbox = Outbox::default();
-        assert!(outbox.has_room(1_000, 10, 2));
+        assert!(outbox.has_room(1_000, bounds(10, 2), false));
         outbox.push(message(1, 1_000), 0, 1);
-        assert!(!outbox.has_room(1, 10, 2));
+        assert!(!outbox.has_room(1, bounds(10, 2), false));
         outbox.advance(995);
-        assert!(outbox.has_room(5, 10, 2));
-        assert!(!outbox.has_room(6, 10, 2));
+        assert!(outbox.has_room(5, bounds(10, 2), false));
+        assert!(!outbox.has_room(6, bounds(10, 2), false));
         outbox.push(message(2, 1), 0, 1);
-        assert!(!outbox.has_room(1, 10, 2), "two messages");
+        assert!(!outbox.has_room(1, bounds(10, 2), false), "two messages");
     }
 
     #[test]
@@ -408,6 +444,23 @@ mod tests {
         assert_eq!(outbox.drop_all(), 1, "the first piece has begun");
         outbox.advance(3);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_fragment_takes_no_room_from_it() {
+        let mut outbox = Outbox::default();
+        outbox.push_behind(message(5, 10));
+        outbox.push_behind(message(6, 10));
+        assert!(!outbox.has_room(1, bounds(20, 2), false));
+        assert!(outbox.has_room(1_000, bounds(20, 2), true));
+        outbox.push(message(1, 15), 0, 0);
+        assert!(outbox.has_room(5, bounds(20, 2), true));
+        assert!(!outbox.has_room(6, bounds(20, 2), true));
+        assert_eq!(outbox.drop_oldest(6, bounds(20, 2), true), 0);
+        assert!(outbox.fragments_ended());
+        assert!(!outbox.has_room(1, bounds(20, 2), true));
+        assert_eq!(outbox.drop_oldest(5, bounds(20, 2), false), 2);
+        assert!(!outbox.fragments_ended());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Writing to a shared connection, from any thread: what the socket takes goes at once, the rest waits in the
 //! outbox, and a full outbox is dealt with by the connection's policy.
 
-use super::outbox::Bytes;
+use super::outbox::{Bounds, Bytes};
 use super::{Shared, State};
 use crate::config::SlowConsumer;
 use crate::link::line::End;
@@ -58,7 +58,7 @@ impl Shared {
         amid: &mut bool,
         urgency: Urgency,
     ) -> Result<(), Status> {
-        let mut state = self.with_room(payload.len(), urgency)?;
+        let mut state = self.with_room(payload.len(), urgency, *amid)?;
         let state = &mut *state;
         let messages = usize::from(span == Span::Whole);
         if state.conn.is_sending_fragments() && !*amid {
@@ -74,10 +74,9 @@ impl Shared {
         } else {
             state.put(&[head, payload], None, messages);
         }
-        if span == Span::Last {
-            state.outbox.fragments_ended();
-        }
-        if urgency != Urgency::Gather || state.outbox.bytes() >= BUFFERED {
+        // What others wrote meanwhile was to go out at once.
+        let others = span == Span::Last && state.outbox.fragments_ended();
+        if urgency != Urgency::Gather || others || state.outbox.bytes() >= BUFFERED {
             state.flush();
         }
         self.sent(state)
@@ -85,7 +84,7 @@ impl Shared {
 
     /// Sends a message that others are sent, too; never waits.
     pub(crate) fn send_common(self: &Arc<Self>, common: &Common) -> Result<(), Status> {
-        let mut state = self.with_room(common.frame.len(), Urgency::Offer)?;
+        let mut state = self.with_room(common.frame.len(), Urgency::Offer, false)?;
         let state = &mut *state;
         if state.conn.is_sending_fragments() {
             return state.behind(Span::Whole, || Arc::clone(&common.frame));
@@ -150,14 +149,18 @@ impl Shared {
         }
     }
 
-    /// The state, with room in the outbox for `len` bytes more; what the policy says where there is none.
+    /// The state, with room in the outbox for `len` bytes more; what the policy says where there is none. `amid` is
+    /// that of [`Shared::send`].
     fn with_room(
         self: &Arc<Self>,
         len: usize,
         urgency: Urgency,
+        amid: bool,
     ) -> Result<MutexGuard<'_, State>, Status> {
-        let (max_bytes, max_messages) =
-            (self.hub.rules.outbox_bytes, self.hub.rules.outbox_messages);
+        let bounds = Bounds {
+            bytes: self.hub.rules.outbox_bytes,
+            messages: self.hub.rules.outbox_messages,
+        };
         let mut state = self.lock();
         let mut deadline = None;
         loop {
@@ -165,11 +168,11 @@ impl Shared {
             if !state.conn.is_open() {
                 return Err(Status::Closed(None));
             }
-            if state.outbox.has_room(len, max_bytes, max_messages) {
+            if state.outbox.has_room(len, bounds, amid) {
                 return Ok(state);
             }
             // The poll may be late.
-            if !state.flush() || state.outbox.has_room(len, max_bytes, max_messages) {
+            if !state.flush() || state.outbox.has_room(len, bounds, amid) {
                 continue;
             }
             match state.policy {
@@ -184,12 +187,14 @@ impl Shared {
                 }
                 SlowConsumer::Block(_) | SlowConsumer::DropNewest => {}
                 SlowConsumer::DropOldest => {
-                    let dropped = state.outbox.drop_oldest(len, max_bytes, max_messages);
+                    let dropped = state.outbox.drop_oldest(len, bounds, amid);
                     state.dropped += dropped as u64;
-                    if state.outbox.has_room(len, max_bytes, max_messages) {
+                    if state.outbox.has_room(len, bounds, amid) {
                         return Ok(state);
                     }
                 }
+                // Where the client has taken all, it is not the slow one: others wait behind a message in fragments.
+                SlowConsumer::Disconnect if state.outbox.is_empty() => {}
                 SlowConsumer::Disconnect => {
                     state.dropped += state.outbox.drop_all() as u64 + 1;
                     let reason = "messages are taken too slowly";
