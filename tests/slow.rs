@@ -656,6 +656,50 @@ fn what_others_write_comes_behind_a_message_in_fragments() {
     client.end();
 }
 
+/// What waits for a message in fragments is bounded, too, and takes no room from the fragments it waits for; whatever
+/// the policy, the client is not to blame.
+#[test]
+fn a_message_in_fragments_ends_though_all_others_wait_behind_it() {
+    let policies = [
+        SlowConsumer::Block(Duration::from_millis(20)),
+        SlowConsumer::DropNewest,
+        SlowConsumer::DropOldest,
+        SlowConsumer::Disconnect,
+    ];
+    for policy in policies {
+        let resting = Resting::new(small(), echo);
+        let (mut client, mut ws) = resting.open();
+        ws.set_slow_consumer(policy);
+        let writer = ws.writer().unwrap();
+        ws.write_fragment(&"be".into(), false).unwrap();
+        for n in 0..WAITING {
+            writer.write(n.to_string()).unwrap();
+        }
+        assert_eq!(Status::code_of(&writer.write("no")), FULL, "{policy:?}");
+        assert_eq!(writer.dropped(), 1, "{policy:?}");
+        ws.write_fragment(&"tween".into(), true).unwrap();
+        client.expect_text("between");
+        for n in 0..WAITING {
+            client.expect_text(&n.to_string());
+        }
+        client.end();
+    }
+}
+
+/// What others write goes out when the message has ended, also if that one is buffered.
+#[test]
+fn what_others_write_does_not_wait_for_the_flush_of_a_message_in_fragments() {
+    let resting = Resting::new(small(), echo);
+    let (mut client, mut ws) = resting.open();
+    ws.set_write_buffering(true);
+    ws.write_fragment(&"be".into(), false).unwrap();
+    ws.writer().unwrap().write("at once").unwrap();
+    ws.write_fragment(&"tween".into(), true).unwrap();
+    client.expect_text("between");
+    client.expect_text("at once");
+    client.end();
+}
+
 #[test]
 fn many_write_while_one_sends_fragments_and_nothing_mixes() {
     const EACH: usize = 200;

@@ -7,7 +7,7 @@ mod serve;
 use client::{CONTINUATION, Client, Message, PING, TEXT};
 use crossbeam_channel::{Receiver, TryRecvError, bounded, select};
 use csp_websocket::{CloseCode, Data, Status, WebSocket, Writer};
-use scene::{quick, with_websocket, with_websocket_of};
+use scene::{quick, with_dedicated, with_websocket, with_websocket_of};
 use serve::{SOON, serve, told, until};
 use std::io::Write;
 use std::sync::mpsc;
@@ -206,7 +206,7 @@ fn a_writer_that_waits_for_an_open_message_sees_the_close() {
         },
     ];
     for close in closes {
-        with_websocket(move |ws, client| {
+        with_dedicated(move |ws, client| {
             ws.write_fragment(&Data::from("never ended"), false)
                 .expect("a part");
             let writer = ws.writer().expect("a writer");
@@ -360,7 +360,7 @@ fn messages_hold_no_more_than_the_limit_though_the_websocket_takes_more() {
 
 #[test]
 fn messages_can_be_selected_over() {
-    with_websocket(|ws, client| {
+    with_dedicated(|ws, client| {
         let messages = ws.messages().expect("a channel");
         let (own, owned) = bounded::<&str>(1);
         let next = || {
@@ -391,7 +391,7 @@ fn messages_can_be_selected_over() {
 
 #[test]
 fn while_messages_reads_nobody_else_does() {
-    with_websocket(|ws, client| {
+    with_dedicated(|ws, client| {
         let messages = ws.messages().expect("a channel");
         assert_eq!(Status::code_of(&ws.read(0, SOON)), 206);
         assert_eq!(Status::code_of(&ws.read_message(SOON)), 206);
@@ -407,7 +407,7 @@ fn while_messages_reads_nobody_else_does() {
 
 #[test]
 fn messages_begins_with_what_a_read_has_left() {
-    with_websocket(|ws, client| {
+    with_dedicated(|ws, client| {
         client.text("abcdef");
         ws.read(2, SOON).expect("a part");
         client.send_frame(false, 0, TEXT, true, b"x");
@@ -420,7 +420,7 @@ fn messages_begins_with_what_a_read_has_left() {
 
 #[test]
 fn few_messages_wait_in_the_channel() {
-    with_websocket(|ws, client| {
+    with_dedicated(|ws, client| {
         let messages = ws.messages().expect("a channel");
         for n in 0..100 {
             client.text(&n.to_string());
@@ -436,7 +436,7 @@ fn few_messages_wait_in_the_channel() {
 
 #[test]
 fn a_full_channel_does_not_hold_up_the_end() {
-    with_websocket(|ws, client| {
+    with_dedicated(|ws, client| {
         let messages = ws.messages().expect("a channel");
         for _ in 0..100 {
             client.text("never taken");
@@ -453,7 +453,7 @@ fn a_full_channel_does_not_hold_up_the_end() {
 
 #[test]
 fn a_receiver_that_is_dropped_ends_the_reading_only() {
-    with_websocket(|ws, client| {
+    with_dedicated(|ws, client| {
         drop(ws.messages().expect("a channel"));
         client.text("for nobody");
         ws.write("still writing").expect("a write");
@@ -490,7 +490,7 @@ fn the_last_item_says_why_the_reading_ended() {
         ),
     ];
     for (what, act, code) in cases {
-        with_websocket(move |ws, client| {
+        with_dedicated(move |ws, client| {
             let messages = ws.messages().expect("a channel");
             act(client, ws);
             assert_eq!(item(&messages), Err(code), "{what}");

@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::serve::{SOON, serve};
-use csp_websocket::{Config, PreServer, Status, WebSocket, WebSocketServer};
+use csp_websocket::{Config, Mode, PreServer, Status, WebSocket, WebSocketServer};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -16,12 +16,19 @@ pub fn quick() -> Config {
 }
 
 /// Plays `scene` as the server of one WebSocket, on its thread: a test reads as one sequence of what both sides
-/// do. What panics in it fails the test.
-pub fn with_websocket(scene: impl FnOnce(&mut WebSocket, &mut Client) + Send + 'static) {
+/// do. What panics in it fails the test. It is played twice, for a `server` of a dedicated WebSocket and for that of a
+/// shared one, which can do the same.
+pub fn with_websocket(scene: impl FnOnce(&mut WebSocket, &mut Client) + Clone + Send + 'static) {
+    with_dedicated(scene.clone());
+    with_websocket_of(quick(), |pre| pre.set_mode(Mode::Shared), scene);
+}
+
+/// The same for what only a dedicated WebSocket has, or does otherwise.
+pub fn with_dedicated(scene: impl FnOnce(&mut WebSocket, &mut Client) + Send + 'static) {
     with_websocket_of(quick(), |_| {}, scene);
 }
 
-/// The same with a configuration and an `on_pre_server`.
+/// Once, with a configuration and an `on_pre_server`.
 pub fn with_websocket_of(
     config: Config,
     prepare: fn(&mut PreServer<'_>),
