@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// What a peer may still send after its connection was closed, in bytes, before it is cut off. A client that
 /// writes all of a long message before it reads is to find the close frame that says it was too long; nothing
 /// of this is kept, and the close timeout bounds it, too.
-const DRAIN: usize = 32 << 20;
+pub(super) const DRAIN: usize = 32 << 20;
 /// Answers that may gather while a batch of received frames is gone through.
 const REPLIES: usize = 4 * 1_024;
 /// How much later than asked a wait may end, so that the socket's timeout need not be set for each.

@@ -7,7 +7,6 @@ use crate::link::line::{End, is_timeout};
 use crate::link::shared::writing::Urgency;
 use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Kind, Span, Violation};
 use crate::status::Status;
-use crate::sync::MutexGuard;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -283,102 +282,7 @@ impl Source for OwnTurn<'_> {
 }
 
 impl Shared {
-    /// What was kept, if anything was.
-    fn read_kept(self: &Arc<Self>, buf: &mut Data, ask: Ask) -> Option<bool> {
-        self.take_kept(&mut self.lock(), |kept| kept.read(buf, ask))
-    }
-
-    fn take_kept<T>(
-        self: &Arc<Self>,
-        state: &mut State,
-        take: impl FnOnce(&mut super::Kept) -> Option<T>,
-    ) -> Option<T> {
-        let kept = state.kept.as_mut()?;
-        let taken = take(kept);
-        if kept.len() == 0 {
-            state.kept = None;
-        }
-        if state.paused && !self.is_full(state) {
-            state.paused = false;
-            self.call_locked(state);
-        }
-        taken
-    }
-
-    fn is_full(&self, state: &State) -> bool {
-        let rules = &self.hub.rules;
-        state.kept.as_ref().is_some_and(|kept| {
-            kept.len() >= rules.kept_messages.max(1) || kept.bytes() >= rules.kept_bytes.max(1)
-        })
-    }
-
-    /// Waits for a message that is kept.
-    fn wait_kept(
-        self: &Arc<Self>,
-        buf: &mut Data,
-        ask: Ask,
-        patience: &mut Patience,
-    ) -> Result<bool, Status> {
-        buf.clear();
-        let mut state = self.lock();
-        loop {
-            if let Some(at_end) = self.take_kept(&mut state, |kept| kept.read(buf, ask)) {
-                return Ok(at_end);
-            }
-            if let Some(end) = state.asked() {
-                return Err(state.told(end));
-            }
-            if !state.conn.is_open() {
-                return Err(state.closed());
-            }
-            let left = patience.left(Instant::now());
-            if left == Some(Duration::ZERO) {
-                return Err(Status::Timeout);
-            }
-            state = self.wait_changed(state, left);
-        }
-    }
-
     // ---- for the one who has the turn
-
-    /// True if the turn may take another message; else reading stops until some of what is kept has been read.
-    pub(crate) fn may_read(&self) -> bool {
-        let mut state = self.lock();
-        state.paused = self.is_full(&state);
-        if state.paused && state.ended {
-            // Nobody is there to be answered, and nothing more is taken in.
-            state.lose();
-        }
-        !state.paused
-    }
-
-    /// Leaves a message to a read.
-    pub(crate) fn keep(&self, data: Data) {
-        let mut state = self.lock();
-        state.kept.get_or_insert_default().push(data);
-        self.tell(&state);
-    }
-
-    /// If what is kept is to be offered again: how many messages.
-    pub(crate) fn take_offer(&self) -> usize {
-        let mut state = self.lock();
-        match std::mem::take(&mut state.offer) {
-            true => state.kept.as_ref().map_or(0, |kept| kept.len()),
-            false => 0,
-        }
-    }
-
-    /// The first message that is kept.
-    pub(crate) fn pop_kept(self: &Arc<Self>) -> Option<Data> {
-        self.take_kept(&mut self.lock(), super::Kept::pop)
-    }
-
-    /// Puts messages back that were offered and not taken, in their order.
-    pub(crate) fn put_back(&self, messages: Vec<Data>) {
-        let mut state = self.lock();
-        state.kept.get_or_insert_default().put_back(messages);
-        self.tell(&state);
-    }
 
     /// Says once that the client closed or was lost, before anybody here closed.
     pub(crate) fn take_left(&self) -> bool {
@@ -394,70 +298,11 @@ impl Shared {
         }
         !state.paused && state.conn.is_open() && state.readable
     }
-
-    /// Waits until the end is done, on the thread of `server`.
-    fn wait_over(self: &Arc<Self>, inbox: &mut Inbox) {
-        let mut state = self.lock();
-        while !self.drain_locked(&mut state, inbox) {
-            self.attend(&mut state);
-            let left = state
-                .closing
-                .map(|until| until.saturating_duration_since(Instant::now()));
-            state = self.wait_changed(state, left);
-        }
-    }
-
-    fn drain(&self, inbox: &mut Inbox) -> bool {
-        self.drain_locked(&mut self.lock(), inbox)
-    }
-
-    /// After the close: all output goes out, then the peer's close frame is awaited, after a fault the end of its
-    /// stream. Nothing of what comes is kept.
-    fn drain_locked(&self, state: &mut MutexGuard<'_, State>, inbox: &mut Inbox) -> bool {
-        if !state.flush() || state.asked() == Some(End::Cut) {
-            return true;
-        }
-        if !state.is_flushed() {
-            return false; // the clock ends what is stuck
-        }
-        state.part();
-        let now = Instant::now();
-        let timeout = self.hub.rules.timing.close_timeout;
-        let until = *state.closing.get_or_insert(now + timeout);
-        loop {
-            if state.failed {
-                inbox.discard();
-            } else {
-                while let Ok(Some(_)) = state.conn.receive(inbox, usize::MAX) {}
-                if state.conn.is_over() {
-                    return true;
-                }
-            }
-            if now >= until {
-                return true;
-            }
-            if !state.readable {
-                return false;
-            }
-            let before = inbox.unread().len();
-            match state.receive(inbox) {
-                Some(true) => {
-                    let came = inbox.unread().len() - before;
-                    if came > state.budget {
-                        return true;
-                    }
-                    state.budget -= came;
-                }
-                Some(false) => return true,
-                None => return false,
-            }
-        }
-    }
 }
 
 impl State {
     /// One receive: false at the end of the stream or a failure, `None` if nothing is there.
-    fn receive(&mut self, inbox: &mut Inbox) -> Option<bool> {
+    pub(super) fn receive(&mut self, inbox: &mut Inbox) -> Option<bool> {
         let Some(line) = &self.line else {
             return Some(false);
         };
@@ -483,7 +328,7 @@ impl State {
     }
 
     /// What somebody who reads is told of the end that was asked for.
-    fn told(&mut self, end: End) -> Status {
+    pub(super) fn told(&mut self, end: End) -> Status {
         match end {
             End::Shutdown if self.conn.is_open() => return Status::Shutdown,
             End::Session => self.close_for(end),
@@ -493,17 +338,7 @@ impl State {
         self.closed()
     }
 
-    fn closed(&self) -> Status {
+    pub(super) fn closed(&self) -> Status {
         Status::Closed(self.conn.close_frame().cloned().map(Box::new))
-    }
-
-    /// After a fault the peer is told that nothing follows its close frame.
-    fn part(&mut self) {
-        if self.failed
-            && self.is_flushed()
-            && let Some(line) = &self.line
-        {
-            line.half_close();
-        }
     }
 }

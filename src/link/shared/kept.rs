@@ -1,8 +1,12 @@
 //! Messages that `on_client_message` left for a read.
 
-use crate::link::gather::Ask;
+use super::{Shared, State};
+use crate::link::gather::{Ask, Patience};
 use crate::proto::{Assembler, Data};
+use crate::status::Status;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Whole messages in order, the first of them perhaps read in part.
 #[derive(Debug, Default)]
@@ -61,6 +65,105 @@ impl Kept {
         self.begun.begin(buf, ask.len);
         self.begun_bytes -= buf.len();
         Some(!self.begun.holds())
+    }
+}
+
+impl Shared {
+    /// What was kept, if anything was.
+    pub(super) fn read_kept(self: &Arc<Self>, buf: &mut Data, ask: Ask) -> Option<bool> {
+        self.take_kept(&mut self.lock(), |kept| kept.read(buf, ask))
+    }
+
+    fn take_kept<T>(
+        self: &Arc<Self>,
+        state: &mut State,
+        take: impl FnOnce(&mut Kept) -> Option<T>,
+    ) -> Option<T> {
+        let kept = state.kept.as_mut()?;
+        let taken = take(kept);
+        if kept.len() == 0 {
+            state.kept = None;
+        }
+        if state.paused && !self.is_full(state) {
+            state.paused = false;
+            self.call_locked(state);
+        }
+        taken
+    }
+
+    fn is_full(&self, state: &State) -> bool {
+        let rules = &self.hub.rules;
+        state.kept.as_ref().is_some_and(|kept| {
+            kept.len() >= rules.kept_messages.max(1) || kept.bytes() >= rules.kept_bytes.max(1)
+        })
+    }
+
+    /// Waits for a message that is kept.
+    pub(super) fn wait_kept(
+        self: &Arc<Self>,
+        buf: &mut Data,
+        ask: Ask,
+        patience: &mut Patience,
+    ) -> Result<bool, Status> {
+        buf.clear();
+        let mut state = self.lock();
+        loop {
+            if let Some(at_end) = self.take_kept(&mut state, |kept| kept.read(buf, ask)) {
+                return Ok(at_end);
+            }
+            if let Some(end) = state.asked() {
+                return Err(state.told(end));
+            }
+            if !state.conn.is_open() {
+                return Err(state.closed());
+            }
+            let left = patience.left(Instant::now());
+            if left == Some(Duration::ZERO) {
+                return Err(Status::Timeout);
+            }
+            state = self.wait_changed(state, left);
+        }
+    }
+
+    // ---- for the one who has the turn
+
+    /// True if the turn may take another message; else reading stops until some of what is kept has been read.
+    pub(crate) fn may_read(&self) -> bool {
+        let mut state = self.lock();
+        state.paused = self.is_full(&state);
+        if state.paused && state.ended {
+            // Nobody is there to be answered, and nothing more is taken in.
+            state.lose();
+        }
+        !state.paused
+    }
+
+    /// Leaves a message to a read.
+    pub(crate) fn keep(&self, data: Data) {
+        let mut state = self.lock();
+        state.kept.get_or_insert_default().push(data);
+        self.tell(&state);
+    }
+
+    /// If what is kept is to be offered again: how many messages.
+    pub(crate) fn take_offer(&self) -> usize {
+        let mut state = self.lock();
+        match std::mem::take(&mut state.offer) {
+            true => state.kept.as_ref().map_or(0, |kept| kept.len()),
+            false => 0,
+        }
+    }
+
+    /// The first message that is kept.
+    pub(crate) fn pop_kept(self: &Arc<Self>) -> Option<Data> {
+        self.take_kept(&mut self.lock(), Kept::pop)
+    }
+
+    /// Puts messages back that were offered and not taken, in their order.
+    pub(crate) fn put_back(&self, messages: Vec<Data>) {
+        let mut state = self.lock();
+        state.kept.get_or_insert_default().put_back(messages);
+        self.tell(&state);
     }
 }
 

@@ -13,7 +13,20 @@
 //! writes: at once as far as the socket takes it, the rest goes into the outbox, which the poll empties.
 //!
 //! Locks are taken in the order table, `State`, queue.
+//!
+//! ```text
+//!  queue    which connections have something to do, and which thread does it
+//!  poll     the sockets in one poll of the operating system
+//!  end      what one object holds of a connection: reading in turns and by `server`
+//!  kept     messages that wait for a read
+//!  writing  from any thread; the policy of a full outbox; what goes out when
+//!  outbox   frames that wait for the client
+//!  due      what must happen at a time
+//!  closing  the end
+//! ```
 
+mod closing;
+mod due;
 mod end;
 mod kept;
 mod outbox;
@@ -27,16 +40,15 @@ pub(crate) use queue::{Job, Queue};
 pub(crate) use writing::{Common, Urgency};
 
 use super::Timing;
-use super::line::{End, Line, STRIDE, SendFault};
+use super::incoming::DRAIN;
+use super::line::{End, Line};
 use crate::config::SlowConsumer;
-use crate::proto::{CloseCode, CloseFrame, Conn, Inbox};
-use crate::status::{Misuse, Status};
+use crate::proto::{CloseFrame, Conn, Inbox};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use kept::Kept;
-use outbox::{Outbox, SLICES};
+use outbox::Outbox;
 use poll::Happening;
 use std::fmt;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,14 +69,6 @@ impl Hub {
             poll,
             rules,
             urgent: Mutex::default(),
-        }
-    }
-
-    /// The clock looks at every connection that waits for a client to take what was written, or to close.
-    pub(crate) fn tick(&self, now: Instant) {
-        let urgent = std::mem::take(&mut *lock(&self.urgent));
-        for shared in urgent {
-            shared.tick(now, Duration::ZERO);
         }
     }
 }
@@ -152,9 +156,6 @@ enum Turn {
     Over,
 }
 
-/// What a peer may still send after its connection was closed; see `incoming.rs`.
-const DRAIN: usize = 32 << 20;
-
 impl Shared {
     /// After the 101, the line in hand. `server` has the turn.
     pub(crate) fn new(
@@ -231,14 +232,6 @@ impl Shared {
             self.hub.queue.push(Arc::clone(self));
         }
         self.tell(state);
-    }
-
-    /// Has the clock look at it soon, if it waits for the client with something that the client may never do.
-    fn attend(self: &Arc<Self>, state: &mut State) {
-        if !state.urgent && (state.outbox.is_blocked() || state.closing.is_some()) {
-            state.urgent = true;
-            lock(&self.hub.urgent).push(Arc::clone(self));
-        }
     }
 
     fn tell(&self, state: &State) {
@@ -334,45 +327,6 @@ impl Shared {
         self.happened(&happening, Instant::now())
     }
 
-    // ---- what must happen at a time
-
-    /// The clock looks: keepalive, a client that takes nothing, one that does not answer a close, one that has been
-    /// idle for `idle` (zero is never). When it is to look again, unless the connection becomes urgent.
-    pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) -> Option<Instant> {
-        let mut state = self.lock();
-        let line = state.line.clone()?;
-        state.urgent = false;
-        let due = state.due(now, idle, &self.hub.rules.timing);
-        match due {
-            Due::Nothing => {}
-            Due::Ping => {
-                state.pinged = Some(now);
-                let _ = state.conn.ping(b"");
-                state.flush();
-            }
-            Due::Idle => {
-                let reason = "no message for too long";
-                let _ = state.conn.close(CloseCode::GOING_AWAY, reason);
-                state.flush();
-            }
-            Due::Cut => line.cut_quietly(),
-            Due::Stuck | Due::Silent => state.lose(),
-        }
-        self.attend(&mut state);
-        if state.asked() == Some(End::Cut) || matches!(due, Due::Idle) {
-            self.call_locked(&mut state);
-        }
-        let next = state.next_look(idle, &self.hub.rules.timing);
-        // Not under the lock: the logger is the application's.
-        drop(state);
-        match due {
-            Due::Stuck => log::info!("{}: takes too little of what waits for it", line.peer()),
-            Due::Silent => log::info!("{}: does not answer a ping, given up", line.peer()),
-            _ => {}
-        }
-        next
-    }
-
     // ---- how it stands
 
     /// Why somebody asked for the end, if anybody did.
@@ -419,22 +373,6 @@ impl Shared {
         self.lock().topics.retain(|other| **other != *topic);
     }
 
-    // ---- the end
-
-    /// Sends the close frame, unless one was sent or received, behind all that waits. Does not wait for anything.
-    pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> Result<(), Status> {
-        if !code.is_allowed_on_wire() {
-            return Err(Misuse::BadCloseCode.into());
-        }
-        let mut state = self.lock();
-        if state.conn.close(code, reason).is_ok() {
-            state.flush();
-            self.attend(&mut state);
-            self.call_locked(&mut state);
-        }
-        Ok(())
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -452,71 +390,7 @@ impl Shared {
     }
 }
 
-/// What it is time for.
-#[derive(Debug, Clone, Copy)]
-enum Due {
-    Nothing,
-    /// The client has been silent.
-    Ping,
-    /// It has not answered a ping.
-    Silent,
-    /// It has taken too little of what waits for it.
-    Stuck,
-    /// No message has come or gone for too long.
-    Idle,
-    /// It has not answered our close.
-    Cut,
-}
-
 impl State {
-    fn due(&mut self, now: Instant, idle: Duration, timing: &Timing) -> Due {
-        let since = |then| now.saturating_duration_since(then);
-        let ping = timing.ping_interval;
-        if self.paused {
-            // Nobody listens to the client: what it says, pongs among it, may be on its way to us.
-            self.heard = now;
-            self.pinged = None;
-        }
-        // Without a write timeout the keepalive gives up, which does not ping behind a close.
-        let (limit, least) = match self.conn.is_open() || !timing.write_timeout.is_zero() {
-            true => (timing.write_timeout, STRIDE),
-            false => (ping + timing.pong_timeout, 1),
-        };
-        let limited = !limit.is_zero() && self.outbox.is_blocked();
-        if limited && self.outbox.is_stuck(now, limit, least) {
-            Due::Stuck
-        } else if self.closing.is_some_and(|until| now >= until) {
-            Due::Cut
-        } else if !self.conn.is_open() {
-            Due::Nothing
-        } else if !idle.is_zero() && since(self.messaged) >= idle {
-            Due::Idle
-        } else if let Some(pinged) = self.pinged {
-            match since(pinged) >= timing.pong_timeout {
-                true => Due::Silent,
-                false => Due::Nothing,
-            }
-        } else if !ping.is_zero() && since(self.heard) >= ping {
-            Due::Ping
-        } else {
-            Due::Nothing
-        }
-    }
-
-    /// When something may next be due of itself.
-    fn next_look(&self, idle: Duration, timing: &Timing) -> Option<Instant> {
-        let ping = match self.pinged {
-            Some(pinged) => Some(pinged + timing.pong_timeout),
-            None if timing.ping_interval.is_zero() => None,
-            None => Some(self.heard + timing.ping_interval),
-        };
-        let idle = match idle {
-            Duration::ZERO => None,
-            idle => self.messaged.checked_add(idle),
-        };
-        ping.into_iter().chain(idle).min()
-    }
-
     /// Takes note that there is something to do; true if it has to be put into the queue.
     fn wants_turn(&mut self) -> bool {
         match self.turn {
@@ -549,67 +423,6 @@ impl State {
         self.outbox = Outbox::default();
         if let Some(line) = &self.line {
             line.cut_quietly();
-        }
-    }
-
-    /// Writes what goes without waiting; false if the connection is lost.
-    fn flush(&mut self) -> bool {
-        let written = self.write_out();
-        if written.is_err() {
-            self.lose();
-        }
-        written.is_ok()
-    }
-
-    /// Control frames go out between any two frames, the close frame behind all.
-    fn write_out(&mut self) -> Result<(), SendFault> {
-        let State {
-            line, conn, outbox, ..
-        } = self;
-        let Some(line) = line else {
-            return Ok(());
-        };
-        let mut taken = 0;
-        loop {
-            let control = !outbox.is_amid_frame() && conn.is_open() && !conn.output().is_empty();
-            let written = if control || outbox.is_empty() {
-                let output = conn.output();
-                if output.is_empty() {
-                    match outbox.is_done() {
-                        true => outbox.release(),
-                        false => outbox.flowed(),
-                    }
-                    return Ok(());
-                }
-                let len = output.len();
-                let written = line.write_some(&[IoSlice::new(output)])?;
-                if let Some(n) = written {
-                    conn.written(n);
-                    if n < len {
-                        let mut rest = Vec::new();
-                        conn.take_output(&mut rest);
-                        outbox.push_front(&rest);
-                    }
-                }
-                written
-            } else {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let mut count = outbox.slices(&mut slices);
-                if conn.is_open() && !conn.output().is_empty() {
-                    // A control frame waits for the end of the frame that has begun, and for no other.
-                    count = count.min(1);
-                }
-                let written = line.write_some(slices.get(..count).unwrap_or_default())?;
-                outbox.advance(written.unwrap_or(0));
-                written
-            };
-            match written {
-                Some(n) => taken += n,
-                None => {
-                    outbox.blocked(Instant::now(), taken);
-                    return Ok(());
-                }
-            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Writing to a shared connection, from any thread: what the socket takes goes at once, the rest waits in the
 //! outbox, and a full outbox is dealt with by the connection's policy.
 
-use super::outbox::{Bounds, Bytes};
+use super::outbox::{Bounds, Bytes, SLICES};
 use super::{Shared, State};
 use crate::config::SlowConsumer;
-use crate::link::line::End;
+use crate::link::line::{End, SendFault};
 use crate::link::wire::{BUFFERED, COPY_BELOW_BUFFERED, refused};
 use crate::proto::{CloseCode, Header, Kind, Opcode, Span};
 use crate::status::{Limit, Misuse, Status};
@@ -212,13 +212,6 @@ impl Shared {
 }
 
 impl State {
-    /// Closes with the code and the reason that belong to this end.
-    pub(super) fn close_for(&mut self, end: End) {
-        let (code, reason) = end.words().unwrap_or((CloseCode::NORMAL, ""));
-        let _ = self.conn.close(code, reason);
-        self.flush();
-    }
-
     /// A message of one who does not own the fragments that are going out.
     fn behind(&mut self, span: Span, frame: impl FnOnce() -> Arc<[u8]>) -> Result<(), Status> {
         if span != Span::Whole {
@@ -254,6 +247,67 @@ impl State {
                 .outbox
                 .push(Bytes::Common(Arc::clone(frame)), sent, messages),
             None => self.outbox.push_rest(parts, sent, messages),
+        }
+    }
+
+    /// Writes what goes without waiting; false if the connection is lost.
+    pub(super) fn flush(&mut self) -> bool {
+        let written = self.write_out();
+        if written.is_err() {
+            self.lose();
+        }
+        written.is_ok()
+    }
+
+    /// Control frames go out between any two frames, the close frame behind all.
+    fn write_out(&mut self) -> Result<(), SendFault> {
+        let State {
+            line, conn, outbox, ..
+        } = self;
+        let Some(line) = line else {
+            return Ok(());
+        };
+        let mut taken = 0;
+        loop {
+            let control = !outbox.is_amid_frame() && conn.is_open() && !conn.output().is_empty();
+            let written = if control || outbox.is_empty() {
+                let output = conn.output();
+                if output.is_empty() {
+                    match outbox.is_done() {
+                        true => outbox.release(),
+                        false => outbox.flowed(),
+                    }
+                    return Ok(());
+                }
+                let len = output.len();
+                let written = line.write_some(&[IoSlice::new(output)])?;
+                if let Some(n) = written {
+                    conn.written(n);
+                    if n < len {
+                        let mut rest = Vec::new();
+                        conn.take_output(&mut rest);
+                        outbox.push_front(&rest);
+                    }
+                }
+                written
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let mut count = outbox.slices(&mut slices);
+                if conn.is_open() && !conn.output().is_empty() {
+                    // A control frame waits for the end of the frame that has begun, and for no other.
+                    count = count.min(1);
+                }
+                let written = line.write_some(slices.get(..count).unwrap_or_default())?;
+                outbox.advance(written.unwrap_or(0));
+                written
+            };
+            match written {
+                Some(n) => taken += n,
+                None => {
+                    outbox.blocked(Instant::now(), taken);
+                    return Ok(());
+                }
+            }
         }
     }
 }

@@ -1,0 +1,102 @@
+//! The end of a shared connection: both close frames, and nothing that anybody waits for.
+
+use super::{Shared, State};
+use crate::link::line::End;
+use crate::proto::{CloseCode, Inbox};
+use crate::status::{Misuse, Status};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Shared {
+    /// Sends the close frame, unless one was sent or received, behind all that waits. Does not wait for anything.
+    pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> Result<(), Status> {
+        if !code.is_allowed_on_wire() {
+            return Err(Misuse::BadCloseCode.into());
+        }
+        let mut state = self.lock();
+        if state.conn.close(code, reason).is_ok() {
+            state.flush();
+            self.attend(&mut state);
+            self.call_locked(&mut state);
+        }
+        Ok(())
+    }
+
+    /// Waits until the end is done, on the thread of `server`.
+    pub(super) fn wait_over(self: &Arc<Self>, inbox: &mut Inbox) {
+        let mut state = self.lock();
+        while !self.drain_locked(&mut state, inbox) {
+            self.attend(&mut state);
+            let left = state
+                .closing
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            state = self.wait_changed(state, left);
+        }
+    }
+
+    pub(super) fn drain(&self, inbox: &mut Inbox) -> bool {
+        self.drain_locked(&mut self.lock(), inbox)
+    }
+
+    /// After the close: all output goes out, then the peer's close frame is awaited, after a fault the end of its
+    /// stream. Nothing of what comes is kept.
+    fn drain_locked(&self, state: &mut State, inbox: &mut Inbox) -> bool {
+        if !state.flush() || state.asked() == Some(End::Cut) {
+            return true;
+        }
+        if !state.is_flushed() {
+            return false; // the clock ends what is stuck
+        }
+        state.part();
+        let now = Instant::now();
+        let timeout = self.hub.rules.timing.close_timeout;
+        let until = *state.closing.get_or_insert(now + timeout);
+        loop {
+            if state.failed {
+                inbox.discard();
+            } else {
+                while let Ok(Some(_)) = state.conn.receive(inbox, usize::MAX) {}
+                if state.conn.is_over() {
+                    return true;
+                }
+            }
+            if now >= until {
+                return true;
+            }
+            if !state.readable {
+                return false;
+            }
+            let before = inbox.unread().len();
+            match state.receive(inbox) {
+                Some(true) => {
+                    let came = inbox.unread().len() - before;
+                    if came > state.budget {
+                        return true;
+                    }
+                    state.budget -= came;
+                }
+                Some(false) => return true,
+                None => return false,
+            }
+        }
+    }
+}
+
+impl State {
+    /// Closes with the code and the reason that belong to this end.
+    pub(super) fn close_for(&mut self, end: End) {
+        let (code, reason) = end.words().unwrap_or((CloseCode::NORMAL, ""));
+        let _ = self.conn.close(code, reason);
+        self.flush();
+    }
+
+    /// After a fault the peer is told that nothing follows its close frame.
+    pub(super) fn part(&mut self) {
+        if self.failed
+            && self.is_flushed()
+            && let Some(line) = &self.line
+        {
+            line.half_close();
+        }
+    }
+}

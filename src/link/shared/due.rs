@@ -1,0 +1,135 @@
+//! What must happen to a shared connection at a time: it has no thread that could wait for it.
+//!
+//! The table looks at each connection when something may be due of itself: a ping, the end of an idle one. One that
+//! waits for its client, with bytes or with a close, is urgent: the hub looks at those at each tick.
+
+use super::{Hub, Shared, State};
+use crate::link::Timing;
+use crate::link::line::{End, STRIDE};
+use crate::proto::CloseCode;
+use crate::sync::lock;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What it is time for.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Nothing,
+    /// The client has been silent.
+    Ping,
+    /// It has not answered a ping.
+    Silent,
+    /// It has taken too little of what waits for it.
+    Stuck,
+    /// No message has come or gone for too long.
+    Idle,
+    /// It has not answered our close.
+    Cut,
+}
+
+impl Hub {
+    /// The clock looks at every connection that waits for a client to take what was written, or to close.
+    pub(crate) fn tick(&self, now: Instant) {
+        let urgent = std::mem::take(&mut *lock(&self.urgent));
+        for shared in urgent {
+            shared.tick(now, Duration::ZERO);
+        }
+    }
+}
+
+impl Shared {
+    /// The clock looks: keepalive, a client that takes nothing, one that does not answer a close, one that has been
+    /// idle for `idle` (zero is never). When it is to look again, unless the connection becomes urgent.
+    pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) -> Option<Instant> {
+        let mut state = self.lock();
+        let line = state.line.clone()?;
+        state.urgent = false;
+        let due = state.due(now, idle, &self.hub.rules.timing);
+        match due {
+            Due::Nothing => {}
+            Due::Ping => {
+                state.pinged = Some(now);
+                let _ = state.conn.ping(b"");
+                state.flush();
+            }
+            Due::Idle => {
+                let reason = "no message for too long";
+                let _ = state.conn.close(CloseCode::GOING_AWAY, reason);
+                state.flush();
+            }
+            Due::Cut => line.cut_quietly(),
+            Due::Stuck | Due::Silent => state.lose(),
+        }
+        self.attend(&mut state);
+        if state.asked() == Some(End::Cut) || matches!(due, Due::Idle) {
+            self.call_locked(&mut state);
+        }
+        let next = state.next_look(idle, &self.hub.rules.timing);
+        // Not under the lock: the logger is the application's.
+        drop(state);
+        match due {
+            Due::Stuck => log::info!("{}: takes too little of what waits for it", line.peer()),
+            Due::Silent => log::info!("{}: does not answer a ping, given up", line.peer()),
+            _ => {}
+        }
+        next
+    }
+
+    /// Has the clock look at it soon, if it waits for the client with something that the client may never do.
+    pub(super) fn attend(self: &Arc<Self>, state: &mut State) {
+        if !state.urgent && (state.outbox.is_blocked() || state.closing.is_some()) {
+            state.urgent = true;
+            lock(&self.hub.urgent).push(Arc::clone(self));
+        }
+    }
+}
+
+impl State {
+    fn due(&mut self, now: Instant, idle: Duration, timing: &Timing) -> Due {
+        let since = |then| now.saturating_duration_since(then);
+        let ping = timing.ping_interval;
+        if self.paused {
+            // Nobody listens to the client: what it says, pongs among it, may be on its way to us.
+            self.heard = now;
+            self.pinged = None;
+        }
+        // Without a write timeout the keepalive gives up, which does not ping behind a close.
+        let (limit, least) = match self.conn.is_open() || !timing.write_timeout.is_zero() {
+            true => (timing.write_timeout, STRIDE),
+            false => (ping + timing.pong_timeout, 1),
+        };
+        let limited = !limit.is_zero() && self.outbox.is_blocked();
+        if limited && self.outbox.is_stuck(now, limit, least) {
+            Due::Stuck
+        } else if self.closing.is_some_and(|until| now >= until) {
+            Due::Cut
+        } else if !self.conn.is_open() {
+            Due::Nothing
+        } else if !idle.is_zero() && since(self.messaged) >= idle {
+            Due::Idle
+        } else if let Some(pinged) = self.pinged {
+            match since(pinged) >= timing.pong_timeout {
+                true => Due::Silent,
+                false => Due::Nothing,
+            }
+        } else if !ping.is_zero() && since(self.heard) >= ping {
+            Due::Ping
+        } else {
+            Due::Nothing
+        }
+    }
+
+    /// When something may next be due of itself.
+    fn next_look(&self, idle: Duration, timing: &Timing) -> Option<Instant> {
+        let ping = match self.pinged {
+            Some(pinged) => Some(pinged + timing.pong_timeout),
+            None if timing.ping_interval.is_zero() => None,
+            None => Some(self.heard + timing.ping_interval),
+        };
+        let idle = match idle {
+            Duration::ZERO => None,
+            idle => self.messaged.checked_add(idle),
+        };
+        ping.into_iter().chain(idle).min()
+    }
+}
