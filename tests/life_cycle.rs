@@ -3,16 +3,29 @@
 mod client;
 mod scene;
 mod serve;
+mod sharing;
 
 use client::{Client, Handshake};
 use csp_websocket::{
-    CloseCode, Config, GatewayHandle, PreServer, Status, WebSocket, WebSocketServer,
+    CloseCode, Config, GatewayHandle, Mode, PreServer, Status, WebSocket, WebSocketServer,
 };
 use scene::{quick, with_websocket_of};
 use serve::{SOON, Served, serve, serve_routes, told, until};
+use sharing::In;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
+
+// What is the same whether a `server` has a thread for good or for the beginning.
+in_both_modes!(
+    a_refused_handshake_leaves_nothing_behind,
+    a_refused_handshake_leaves_the_session_it_came_with,
+    a_session_that_ends_in_on_pre_server_closes_with_1008_though_nobody_reads,
+    on_post_server_runs_once_in_every_way_of_ending,
+    the_call_backs_run_in_their_order_around_101_and_close,
+    on_pre_server_chooses_a_sub_protocol_and_headers,
+    what_a_client_sends_behind_its_request_is_not_lost,
+);
 
 /// Notes each of its call-backs, and lets a function be its `on_pre_server` and its `server`.
 struct Recorder {
@@ -57,17 +70,19 @@ impl Drop for Recorder {
     }
 }
 
-/// A gateway for one kind of server, and what its servers note.
+/// A gateway for one kind of server in this mode, as [`In`] has it, and what its servers note.
 fn record(
+    mode: Mode,
     pre: fn(&mut PreServer<'_>) -> Result<(), Status>,
     server: fn(&mut WebSocket) -> Result<(), Status>,
 ) -> (Served, Receiver<String>) {
     let (notes, noted) = mpsc::channel();
-    let served = serve(quick(), move || Recorder {
+    let new = move || Recorder {
         notes: notes.clone(),
         pre,
         server,
-    });
+    };
+    let served = serve(quick(), move || In(mode, new()));
     (served, noted)
 }
 
@@ -114,9 +129,9 @@ fn the_path_picks_the_server() {
     }
 }
 
-#[test]
-fn the_call_backs_run_in_their_order_around_101_and_close() {
+fn the_call_backs_run_in_their_order_around_101_and_close(mode: Mode) {
     let (served, noted) = record(
+        mode,
         |pre| {
             // The client has no answer yet: nobody is listed.
             assert!(pre.handle().websockets().is_empty());
@@ -134,9 +149,9 @@ fn the_call_backs_run_in_their_order_around_101_and_close() {
     assert_eq!(notes_of(&noted), ["pre", "server", "post"]);
 }
 
-#[test]
-fn on_pre_server_chooses_a_sub_protocol_and_headers() {
+fn on_pre_server_chooses_a_sub_protocol_and_headers(mode: Mode) {
     let (served, _noted) = record(
+        mode,
         |pre| {
             assert_eq!(Status::code_of(&pre.accept_subprotocol("mqtt")), 208);
             pre.accept_subprotocol("v2.json")?;
@@ -165,9 +180,9 @@ fn on_pre_server_chooses_a_sub_protocol_and_headers() {
     client.end();
 }
 
-#[test]
-fn what_a_client_sends_behind_its_request_is_not_lost() {
+fn what_a_client_sends_behind_its_request_is_not_lost(mode: Mode) {
     let (served, _noted) = record(
+        mode,
         |_| Ok(()),
         |ws| {
             let data = ws.read_message(SOON)?;
@@ -214,8 +229,7 @@ fn a_session_is_not_locked_while_a_call_back_runs() {
 
 // ---- rule 3: no WebSocket comes of it
 
-#[test]
-fn a_refused_handshake_leaves_nothing_behind() {
+fn a_refused_handshake_leaves_nothing_behind(mode: Mode) {
     type Pre = fn(&mut PreServer<'_>) -> Result<(), Status>;
     let cases: [(&str, Pre, u16, &str); 6] = [
         (
@@ -246,7 +260,7 @@ fn a_refused_handshake_leaves_nothing_behind() {
         ("a panic", |_| panic!("as the test wants it"), 500, ""),
     ];
     for (what, pre, http_status, reason) in cases {
-        let (served, noted) = record(pre, |_| panic!("never called"));
+        let (served, noted) = record(mode, pre, |_| panic!("never called"));
         let response = Handshake::to(served.addr(), "/").send().response;
         assert_eq!(response.status, http_status, "{what}");
         assert!(response.body.contains(reason), "{what}: {response:?}");
@@ -259,9 +273,9 @@ fn a_refused_handshake_leaves_nothing_behind() {
     }
 }
 
-#[test]
-fn a_refused_handshake_leaves_the_session_it_came_with() {
+fn a_refused_handshake_leaves_the_session_it_came_with(mode: Mode) {
     let (served, noted) = record(
+        mode,
         |pre| match pre.session().is_new() {
             true => Ok(()),
             false => Err(pre.refuse(409, "one per session")),
@@ -283,9 +297,9 @@ fn a_refused_handshake_leaves_the_session_it_came_with() {
     drop(noted);
 }
 
-#[test]
-fn a_session_that_ends_in_on_pre_server_closes_with_1008_though_nobody_reads() {
+fn a_session_that_ends_in_on_pre_server_closes_with_1008_though_nobody_reads(mode: Mode) {
     let (served, noted) = record(
+        mode,
         |pre| {
             assert_eq!(pre.session().open_websockets(), 1);
             assert!(pre.handle().sessions().end(pre.session().id()));
@@ -320,8 +334,7 @@ fn the_read_that_meets_the_end_of_the_session_says_1008() {
 /// What the client does, and sees, once it is connected.
 type Play = fn(&mut Client, &GatewayHandle);
 
-#[test]
-fn on_post_server_runs_once_in_every_way_of_ending() {
+fn on_post_server_runs_once_in_every_way_of_ending(mode: Mode) {
     type Server = fn(&mut WebSocket) -> Result<(), Status>;
     let cases: [(&str, Server, Play); 14] = [
         (
@@ -405,7 +418,10 @@ fn on_post_server_runs_once_in_every_way_of_ending() {
         ),
     ];
     for (what, server, play) in cases {
-        let (served, noted) = record(|_| Ok(()), server);
+        if mode == Mode::Shared && what == "the reading is elsewhere" {
+            continue; // a shared WebSocket has no such reading
+        }
+        let (served, noted) = record(mode, |_| Ok(()), server);
         let mut client = served.connect();
         play(&mut client, served.handle());
         assert_eq!(notes_of(&noted), ["pre", "server", "post"], "{what}");

@@ -104,10 +104,10 @@ impl<S: WebSocketServer> WebSocketServer for In<S> {
 
     fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
         assert_eq!(ws.shared_connection(), self.0 == Mode::Shared);
-        self.1.server(ws)?;
-        match self.0 {
-            Mode::Shared => ws.end_server(),
-            _ => Ok(()),
+        match (self.1.server(ws), self.0) {
+            (Ok(()), Mode::Shared) => ws.end_server(),
+            (Err(status), Mode::Shared) if status.is_closed() => ws.end_server(),
+            (outcome, _) => outcome,
         }
     }
 
