@@ -70,10 +70,11 @@ impl Shared {
             match state.receive(inbox) {
                 Some(true) => {
                     let came = inbox.unread().len() - before;
-                    if came > state.budget {
-                        return true;
+                    let came = u32::try_from(came).ok();
+                    match came.and_then(|came| state.budget.checked_sub(came)) {
+                        Some(left) => state.budget = left,
+                        None => return true,
                     }
-                    state.budget -= came;
                 }
                 Some(false) => return true,
                 None => return false,

@@ -48,7 +48,7 @@ impl Shared {
         match due {
             Due::Nothing => {}
             Due::Ping => {
-                state.pinged = Some(now);
+                (state.pinged, state.quiet_since) = (true, now);
                 let _ = state.conn.ping(b"");
                 state.flush();
             }
@@ -90,8 +90,7 @@ impl State {
         let ping = timing.ping_interval;
         if self.paused {
             // Nobody listens to the client: what it says, pongs among it, may be on its way to us.
-            self.heard = now;
-            self.pinged = None;
+            self.heard(now);
         }
         // Without a write timeout the keepalive gives up, which does not ping behind a close.
         let (limit, least) = match self.conn.is_open() || !timing.write_timeout.is_zero() {
@@ -107,24 +106,26 @@ impl State {
             Due::Nothing
         } else if !idle.is_zero() && since(self.messaged) >= idle {
             Due::Idle
-        } else if let Some(pinged) = self.pinged {
-            match since(pinged) >= timing.pong_timeout {
-                true => Due::Silent,
-                false => Due::Nothing,
-            }
-        } else if !ping.is_zero() && since(self.heard) >= ping {
+        } else if self.pinged && since(self.quiet_since) >= timing.pong_timeout {
+            Due::Silent
+        } else if !self.pinged && !ping.is_zero() && since(self.quiet_since) >= ping {
             Due::Ping
         } else {
             Due::Nothing
         }
     }
 
+    /// The client has said something.
+    pub(super) fn heard(&mut self, now: Instant) {
+        (self.pinged, self.quiet_since) = (false, now);
+    }
+
     /// When something may next be due of itself.
     fn next_look(&self, idle: Duration, timing: &Timing) -> Option<Instant> {
         let ping = match self.pinged {
-            Some(pinged) => Some(pinged + timing.pong_timeout),
-            None if timing.ping_interval.is_zero() => None,
-            None => Some(self.heard + timing.ping_interval),
+            true => Some(self.quiet_since + timing.pong_timeout),
+            false if timing.ping_interval.is_zero() => None,
+            false => Some(self.quiet_since + timing.ping_interval),
         };
         let idle = match idle {
             Duration::ZERO => None,

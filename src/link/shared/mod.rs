@@ -124,17 +124,17 @@ struct State {
     failed: bool,
     /// Threads that wait for `changed`.
     waiting: u32,
-    /// When bytes last came.
-    heard: Instant,
-    /// A ping is out, since then.
-    pinged: Option<Instant>,
+    /// When bytes last came; once a ping is out, when it went.
+    quiet_since: Instant,
+    pinged: bool,
     /// When a message last came or was sent.
     messaged: Instant,
     /// Our side is closed, and the client's is waited for until then.
     closing: Option<Instant>,
     /// Bytes it may still send.
-    budget: usize,
-    topics: Vec<Arc<str>>,
+    budget: u32,
+    /// Those it is subscribed to, if there are any.
+    topics: Option<Box<Vec<Arc<str>>>>,
     /// It is among the [`Hub::urgent`].
     urgent: bool,
 }
@@ -182,12 +182,12 @@ impl Shared {
             left: false,
             failed: false,
             waiting: 0,
-            heard: now,
-            pinged: None,
+            quiet_since: now,
+            pinged: false,
             messaged: now,
             closing: None,
-            budget: DRAIN,
-            topics: Vec::new(),
+            budget: DRAIN as u32,
+            topics: None,
             urgent: false,
         };
         Shared {
@@ -285,7 +285,7 @@ impl Shared {
         state.conn.end_of_stream();
         state.outbox = Outbox::default();
         state.kept = None;
-        let (line, topics) = (state.line.take(), std::mem::take(&mut state.topics));
+        let (line, topics) = (state.line.take(), state.topics.take());
         self.tell(&state);
         drop(state);
         if let Some(line) = line {
@@ -294,7 +294,7 @@ impl Shared {
                 poll.leave(self.number, line.socket());
             }
         }
-        topics
+        topics.map(|topics| *topics).unwrap_or_default()
     }
 
     /// What the poll says; true if it is to be put into the queue.
@@ -303,8 +303,7 @@ impl Shared {
         if happening.readable {
             state.readable = true;
             state.ended |= happening.ended;
-            state.heard = now;
-            state.pinged = None;
+            state.heard(now);
         }
         let mut called = happening.readable && (!state.paused || happening.ended);
         // What merely gathers has not asked for room.
@@ -362,15 +361,20 @@ impl Shared {
     pub(crate) fn note_topic(&self, topic: &Arc<str>) -> bool {
         let mut state = self.lock();
         let alive = state.line.is_some();
-        if alive && !state.topics.contains(topic) {
-            state.topics.push(Arc::clone(topic));
+        if alive {
+            let topics = state.topics.get_or_insert_default();
+            if !topics.contains(topic) {
+                topics.push(Arc::clone(topic));
+            }
         }
         alive
     }
 
     /// Takes that back.
     pub(crate) fn forget_topic(&self, topic: &str) {
-        self.lock().topics.retain(|other| **other != *topic);
+        if let Some(topics) = &mut self.lock().topics {
+            topics.retain(|other| **other != *topic);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
