@@ -5,7 +5,10 @@
 
 mod tool;
 
-use csp_websocket::{CloseCode, Config, Gateway, READ_TIMEOUT, Status, WebSocket};
+use csp_websocket::{
+    CloseCode, Config, Data, Delivery, Gateway, Mode, PreServer, READ_TIMEOUT, Status, WebSocket,
+    WebSocketServer,
+};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -14,23 +17,44 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn python_websockets_sync() {
-    python("tests/interop/websockets_client.py", "sync");
+    python("tests/interop/websockets_client.py", "sync", dedicated);
 }
 
 #[test]
 fn python_websockets_asyncio() {
-    python("tests/interop/websockets_client.py", "asyncio");
+    python("tests/interop/websockets_client.py", "asyncio", dedicated);
 }
 
-fn python(script: &str, mode: &str) {
+#[test]
+fn python_websockets_sync_with_shared_connections() {
+    python("tests/interop/websockets_client.py", "sync", shared);
+}
+
+#[test]
+fn python_websockets_asyncio_with_shared_connections() {
+    python("tests/interop/websockets_client.py", "asyncio", shared);
+}
+
+fn dedicated(gateway: Gateway) -> Gateway {
+    gateway
+        .route("/echo", || echo)
+        .route("/clock", || clock)
+        .route("/close", || close)
+}
+
+/// The same by `on_client_message`.
+fn shared(gateway: Gateway) -> Gateway {
+    gateway
+        .route("/echo", || Shared::Echo)
+        .route("/clock", || Shared::Clock)
+        .route("/close", || Shared::Close)
+}
+
+fn python(script: &str, mode: &str, routes: fn(Gateway) -> Gateway) {
     let Some(python) = tool::tool("CSP_PYTHON") else {
         return;
     };
-    let gateway = Gateway::bind("127.0.0.1:0", Config::default())
-        .expect("bind")
-        .route("/echo", || echo)
-        .route("/clock", || clock)
-        .route("/close", || close);
+    let gateway = routes(Gateway::bind("127.0.0.1:0", Config::default()).expect("bind"));
     let url = format!("ws://{}", gateway.handle().local_addr());
     let _running = gateway.spawn();
 
@@ -68,6 +92,53 @@ fn clock(ws: &mut WebSocket) -> Result<(), Status> {
 /// Closes with the code and the reason that the first message names: `4002 done`.
 fn close(ws: &mut WebSocket) -> Result<(), Status> {
     let order = ws.read_message(READ_TIMEOUT)?;
+    close_as(ws, &order)
+}
+
+enum Shared {
+    Echo,
+    Clock,
+    Close,
+}
+
+impl WebSocketServer for Shared {
+    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+        pre.set_mode(Mode::Shared);
+        Ok(())
+    }
+
+    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+        if let Shared::Clock = self {
+            let (gateway, id) = (ws.handle().clone(), ws.websocket_id().clone());
+            thread::spawn(move || {
+                for n in 0.. {
+                    let mut ws = gateway.open_server(&id)?;
+                    ws.write(format!("tick {n}"))?;
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Ok::<(), Status>(())
+            });
+        }
+        Ok(())
+    }
+
+    fn on_client_message(
+        &mut self,
+        ws: &mut WebSocket,
+        data: Data,
+        closed: bool,
+    ) -> Result<Delivery, Status> {
+        match self {
+            _ if closed => {}
+            Shared::Echo => ws.write_data(&data)?,
+            Shared::Clock => {}
+            Shared::Close => close_as(ws, &data)?,
+        }
+        Ok(Delivery::Done)
+    }
+}
+
+fn close_as(ws: &mut WebSocket, order: &Data) -> Result<(), Status> {
     let (code, reason) = order
         .as_str()
         .and_then(|s| s.split_once(' '))
