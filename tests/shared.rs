@@ -412,3 +412,40 @@ fn what_needs_no_worker_goes_on_while_all_are_busy() {
     drop(hold);
     reading.end();
 }
+
+/// A client that never stops sending cannot hold a read beyond its time.
+#[test]
+fn a_flood_does_not_stretch_the_time_of_a_read() {
+    struct Reading(Sender<Duration>);
+    impl WebSocketServer for Reading {
+        fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+            pre.set_mode(Mode::Shared);
+            pre.set_max_message(u64::MAX);
+            Ok(())
+        }
+        fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+            for patience in [Duration::ZERO, Duration::from_millis(50)] {
+                let started = Instant::now();
+                let mut read = ws.read(usize::MAX, patience);
+                while patience.is_zero() && read.is_ok() {
+                    read = ws.read(usize::MAX, patience);
+                }
+                assert!(read.unwrap_err().is_timeout());
+                self.0.send(started.elapsed()).unwrap();
+            }
+            ws.end_server()
+        }
+    }
+    let (tell, times) = mpsc::channel();
+    let served = serve(Config::default(), move || Reading(tell.clone()));
+    let mut client = served.connect();
+    let mut header = client::frame(true, 0, client::BINARY, Some([1, 2, 3, 4]), b"");
+    header.splice(1..2, [0xFF, 0, 0, 0, 0xFF, 0, 0, 0, 0]);
+    client.send_bytes(&header);
+    let flood = thread::spawn(move || while client.try_send_bytes(&[0; 64 * 1_024]).is_ok() {});
+    for _ in 0..2 {
+        assert!(told(&times) < Duration::from_secs(3));
+    }
+    drop(served);
+    flood.join().unwrap();
+}

@@ -61,6 +61,7 @@ pub(super) struct Patience {
     end: Option<Instant>,
     begun: bool,
     pub(super) polls: u32,
+    pub(super) turn: bool,
 }
 
 impl Patience {
@@ -70,14 +71,23 @@ impl Patience {
             end: None,
             begun: false,
             polls: POLLS,
+            turn: false,
         }
     }
 
-    /// For what is known to be there, and not a look more.
-    pub(super) fn none() -> Patience {
+    /// That of a turn, which takes what is known to be there and looks at no clock.
+    pub(super) fn of_turn() -> Patience {
         Patience {
-            polls: 0,
+            turn: true,
             ..Patience::new(Duration::ZERO)
+        }
+    }
+
+    /// What is left of it now; `None` for one without end.
+    pub(super) fn left_now(&mut self) -> Option<Duration> {
+        match self.timeout {
+            Duration::ZERO => Some(Duration::ZERO),
+            _ => self.left(Instant::now()),
         }
     }
 

@@ -109,8 +109,9 @@ impl Serving {
 
     /// Hands the messages that are there to the server.
     fn messages(&mut self, shared: &Arc<Shared>) -> Outcome {
+        let mut kept = true;
         for _ in 0..BATCH {
-            if !shared.may_read() {
+            if kept && !shared.may_read() {
                 return match shared.is_open() && shared.asked().is_none() {
                     true => Outcome::Rests,
                     false => Outcome::Ends,
@@ -122,7 +123,9 @@ impl Serving {
             };
             match end.next(limit) {
                 Ok(data) => {
-                    if let Some(data) = self.message(data, false) {
+                    let left = self.message(data, false);
+                    kept = left.is_some();
+                    if let Some(data) = left {
                         shared.keep(data);
                     }
                 }

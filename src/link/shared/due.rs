@@ -88,6 +88,9 @@ impl State {
     fn due(&mut self, now: Instant, idle: Duration, timing: &Timing) -> Due {
         let since = |then| now.saturating_duration_since(then);
         let ping = timing.ping_interval;
+        if std::mem::take(&mut self.active) {
+            self.idle_since = now;
+        }
         if self.paused {
             // Nobody listens to the client: what it says, pongs among it, may be on its way to us.
             self.heard(now);
@@ -104,7 +107,7 @@ impl State {
             Due::Cut
         } else if !self.conn.is_open() {
             Due::Nothing
-        } else if !idle.is_zero() && since(self.messaged) >= idle {
+        } else if !idle.is_zero() && since(self.idle_since) >= idle {
             Due::Idle
         } else if self.pinged && since(self.quiet_since) >= timing.pong_timeout {
             Due::Silent
@@ -129,7 +132,7 @@ impl State {
         };
         let idle = match idle {
             Duration::ZERO => None,
-            idle => self.messaged.checked_add(idle),
+            idle => self.idle_since.checked_add(idle),
         };
         ping.into_iter().chain(idle).min()
     }

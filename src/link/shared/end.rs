@@ -9,7 +9,7 @@ use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Kind, Span, Violati
 use crate::status::Status;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Answers that may gather while a batch of received frames is gone through.
 const REPLIES: usize = 4 * 1_024;
@@ -142,7 +142,7 @@ impl SharedEnd {
     /// The next whole message of at most `limit` bytes, if all of it is there; nobody waits.
     pub(crate) fn next(&mut self, limit: usize) -> Result<Data, Status> {
         let mut data = Data::new();
-        let mut patience = Patience::none();
+        let mut patience = Patience::of_turn();
         self.receives = self.receives.min(RECEIVES);
         self.gather(&mut data, Ask::message(limit), &mut patience)
             .map(|_| data)
@@ -215,7 +215,7 @@ impl Source for OwnTurn<'_> {
         let received = state.conn.receive(self.inbox, want);
         match received {
             Ok(Some(Event::Close)) => state.left |= open,
-            Ok(Some(Event::Data(_))) => state.messaged = Instant::now(),
+            Ok(Some(Event::Data(_))) => state.active = true,
             _ => {}
         }
         received
@@ -256,12 +256,15 @@ impl Source for OwnTurn<'_> {
             if !state.conn.is_open() {
                 return Err(state.closed());
             }
-            let may_receive = state.readable && *self.receives > 0;
-            let now = Instant::now();
-            let left = patience.left(now);
-            let poll = left == Some(Duration::ZERO) && patience.polls > 0;
-            if may_receive || poll {
-                patience.polls = patience.polls.saturating_sub(1);
+            let left = patience.left_now();
+            let over = left == Some(Duration::ZERO);
+            let may_receive = match over {
+                true if patience.turn => state.readable && *self.receives > 0,
+                true => patience.polls > 0,
+                false => state.readable,
+            };
+            if may_receive {
+                patience.polls = patience.polls.saturating_sub(u32::from(over));
                 *self.receives = self.receives.saturating_sub(1);
                 match state.receive(self.inbox) {
                     Some(true) => return Ok(()),
@@ -269,11 +272,10 @@ impl Source for OwnTurn<'_> {
                         state.lose();
                         return Err(state.closed());
                     }
-                    None if !poll => continue,
                     None => {}
                 }
             }
-            if left == Some(Duration::ZERO) {
+            if over {
                 return Err(Status::Timeout);
             }
             state = self.shared.wait_changed(state, left);

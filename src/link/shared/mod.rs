@@ -127,8 +127,10 @@ struct State {
     /// When bytes last came; once a ping is out, when it went.
     quiet_since: Instant,
     pinged: bool,
-    /// When a message last came or was sent.
-    messaged: Instant,
+    /// Since when no message has come or gone, as far as the clock's looks can tell.
+    idle_since: Instant,
+    /// One has since the last look.
+    active: bool,
     /// Our side is closed, and the client's is waited for until then.
     closing: Option<Instant>,
     /// Bytes it may still send.
@@ -184,7 +186,8 @@ impl Shared {
             waiting: 0,
             quiet_since: now,
             pinged: false,
-            messaged: now,
+            idle_since: now,
+            active: false,
             closing: None,
             budget: DRAIN as u32,
             topics: None,

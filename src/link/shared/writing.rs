@@ -66,7 +66,7 @@ impl Shared {
         }
         let opcode = state.conn.begin_frame(kind, span).map_err(refused)?;
         *amid = span == Span::More;
-        state.messaged = Instant::now();
+        state.active = true;
         let (head, len) = Header::encoded(span != Span::More, opcode, payload.len() as u64);
         let head = head.get(..len).unwrap_or_default();
         if urgency == Urgency::Gather && payload.len() < COPY_BELOW_BUFFERED {
@@ -91,7 +91,7 @@ impl Shared {
         }
         let begun = state.conn.begin_frame(common.kind, Span::Whole);
         begun.map_err(refused)?;
-        state.messaged = Instant::now();
+        state.active = true;
         state.put(&[&common.frame], Some(&common.frame), 1);
         state.flush();
         self.sent(state)
@@ -218,7 +218,7 @@ impl State {
             return Err(Misuse::FragmentOpen.into());
         }
         self.outbox.push_behind(Bytes::Common(frame()));
-        self.messaged = Instant::now();
+        self.active = true;
         Ok(())
     }
 
