@@ -191,6 +191,89 @@ fn progress_stops_when_it_is_told_to() {
 }
 
 #[test]
+fn push_tells_how_far_each_job_is() {
+    let example = Example::start("push", &[ANY_PORT, "5"]);
+    let mut client = example.connect("/jobs");
+    client.expect_text("send the name of a job");
+    let mut other = example.connect("/jobs");
+    client.text("one");
+    client.text("two");
+    // They run beside each other: the order of each is what is said.
+    let mut got = [(); 2 * 12].map(|()| match client.recv_message() {
+        Message::Text(text) => text,
+        other => panic!("{other:?}"),
+    });
+    got.sort_by_key(|text| text.starts_with("two"));
+    for (name, got) in ["one", "two"].into_iter().zip(got.chunks(12)) {
+        let mut expected = vec![format!("{name}: queued")];
+        expected.extend((1..=10).map(|n| format!("{name}: {n}0 %")));
+        expected.push(format!("{name}: done"));
+        assert_eq!(got, expected);
+    }
+    other.expect_text("send the name of a job");
+    other.expect_silence(Duration::from_millis(20));
+    other.end();
+    client.end();
+    example.end();
+}
+
+#[test]
+fn push_gives_a_job_up_when_its_client_has_left() {
+    let mut example = Example::start("push", &[ANY_PORT, "20"]);
+    let mut client = example.connect("/jobs");
+    client.expect_text("send the name of a job");
+    client.text("a job");
+    client.expect_text("a job: queued");
+    client.expect_text("a job: 10 %");
+    client.close(1000, "");
+    let line = example.line();
+    assert!(line.starts_with("a job was given up: "), "{line}");
+    example.end();
+}
+
+#[test]
+fn topics_reach_those_who_have_subscribed() {
+    let example = Example::start("topics", &[ANY_PORT, "5"]);
+    let connect = || {
+        let mut client = example.connect("/topics");
+        let Message::Text(usage) = client.recv_message() else {
+            panic!("no text");
+        };
+        assert!(usage.starts_with("subscribe TOPIC"), "{usage}");
+        client
+    };
+    let (mut even, mut odd, mut neither) = (connect(), connect(), connect());
+    for (client, topic, rest) in [(&mut even, "even", 0), (&mut odd, "odd", 1)] {
+        client.text(&format!("subscribe {topic}"));
+        client.expect_text(&format!("subscribed to {topic}"));
+        let mut numbers = [(); 5].map(|()| match client.recv_message() {
+            Message::Text(text) => text.parse::<u64>().expect("a number"),
+            other => panic!("{other:?}"),
+        });
+        assert!(numbers.iter().all(|n| n % 2 == rest), "{numbers:?}");
+        numbers
+            .iter_mut()
+            .enumerate()
+            .for_each(|(at, n)| *n -= 2 * at as u64);
+        assert!(numbers.iter().all(|n| *n == numbers[0]), "{numbers:?}");
+    }
+    neither.text("subscribe everything");
+    neither.expect_text("not understood");
+    neither.expect_silence(Duration::from_millis(30));
+    even.text("unsubscribe even");
+    let goodbye = Message::Text("unsubscribed from even".into());
+    while even.recv_message() != goodbye {}
+    // A number that was under way may still come.
+    even.text("?");
+    while even.recv_message() != Message::Text("not understood".into()) {}
+    even.expect_silence(Duration::from_millis(30));
+    even.end();
+    neither.end();
+    drop(odd);
+    example.end();
+}
+
+#[test]
 fn select_answers_and_ticks() {
     let example = Example::start("select", &[ANY_PORT]);
     let mut client = example.connect("/select");
