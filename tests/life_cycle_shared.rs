@@ -630,6 +630,38 @@ fn servers_open_each_other() {
     bob.end();
 }
 
+/// `UseSession = 0`: the session is there for whoever opens the socket, too, and gone with it.
+#[test]
+fn a_transient_session_lives_as_long_as_the_socket_rests() {
+    struct Transient;
+    impl WebSocketServer for Transient {
+        fn use_session(&self) -> bool {
+            false
+        }
+        fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+            pre.set_mode(Mode::Shared);
+            pre.session().data().set("from", "on_pre_server");
+            Ok(())
+        }
+        fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+            ws.write(ws.websocket_id().as_str().to_owned())
+        }
+    }
+    let served = serve(Config::default(), || Transient);
+    let mut client = served.connect();
+    assert!(client.response.headers("Set-Cookie").is_empty());
+    let client::Message::Text(id) = client.recv_message() else {
+        panic!("no ID");
+    };
+    let ws = served.handle().open_server(&id.parse().unwrap()).unwrap();
+    let session = ws.session().unwrap();
+    assert_eq!(session.data().get("from").as_deref(), Some("on_pre_server"));
+    assert!(served.handle().sessions().is_empty(), "nobody finds it");
+    assert!(!session.is_ended());
+    client.end();
+    until("it is gone with its socket", || session.is_ended());
+}
+
 #[test]
 fn ids_are_never_used_again() {
     let resting = Resting::new(Config::default(), keep);

@@ -1,5 +1,6 @@
-//! Every member of the original's class that dedicated and raw mode have, and its edge cases. `Read` has a file of
-//! its own (`read.rs`), as have the life cycle, other threads and raw mode.
+//! Every member of the original's class that a `server` uses, and its edge cases; most are played in dedicated and in
+//! shared mode. `Read` has a file of its own (`read.rs`), as have the life cycle, other threads and raw mode. What only
+//! shared connections have is in `life_cycle_shared.rs`: `SharedConnection`, `OnClientMessage`, `OpenServer`.
 
 mod client;
 mod scene;
