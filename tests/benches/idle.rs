@@ -6,8 +6,8 @@
 
 mod rig;
 
-use rig::procfs::{open_files, status};
-use rig::{Load, Role, Server};
+use rig::procfs::status;
+use rig::{Load, Role, Server, Setup, sockets_of};
 use std::thread;
 use std::time::Duration;
 
@@ -19,8 +19,7 @@ const LARGE: usize = 64 * 1_024;
 
 fn main() {
     rig::serve_if_asked();
-    // Either process has a few files besides its sockets.
-    let connections = CONNECTIONS.min(open_files().saturating_sub(50));
+    let connections = sockets_of(CONNECTIONS);
     println!("{connections} connections; resident KiB for each\n");
     println!("| server | opened | after 16 B | after 64 KiB | then silent | threads |");
     println!("|---|---|---|---|---|---|");
@@ -29,7 +28,10 @@ fn main() {
         ("echo", Role::Echo),
         ("echo-by-read", Role::EchoByRead),
     ] {
-        let server = Server::start_with(role, &[], PING);
+        let server = Server::start_as(Setup {
+            ping_interval: PING,
+            ..Setup::of(role)
+        });
         let pid = server.pid();
         let before = status(pid, "VmRSS");
         let each = || (status(pid, "VmRSS") - before) as f64 / connections as f64;

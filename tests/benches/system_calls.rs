@@ -5,10 +5,9 @@
 
 mod rig;
 
-use rig::{Load, Role, Server, size_name};
+use rig::{Load, Role, Server, Setup, size_name};
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
 use std::{env, fs, process};
 
 const TURNS: u64 = 1_000;
@@ -59,7 +58,10 @@ fn count(size: usize, depth: usize, turns: u64) -> Option<Calls> {
         "--output",
         file.to_str()?,
     ];
-    let server = Server::start_with(Role::Echo, &flags, Duration::from_secs(20));
+    let server = Server::start_as(Setup {
+        under: &flags,
+        ..Setup::of(Role::Echo)
+    });
     let mut load = Load::open(&server, 1, size, depth);
     load.run_turns(turns);
     drop(load);

@@ -1,99 +1,168 @@
 //! A client that costs little: one thread, bytes made once and sent again and again, every answer compared.
+//!
+//! It takes the answers in the order in which they come. One that waits for its sockets in their own order lets an
+//! event-driven server find them all ready at once, and one with threads wake it for a socket it does not wait for.
 
 use super::client::{self, BINARY};
 use super::server::{Role, Server};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use super::sockets::{LIMIT, Sockets, Stream};
 use std::time::{Duration, Instant};
 
-/// A server that takes or gives nothing for this long has failed.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Bytes received at once.
+const RECEIVE: usize = 256 * 1_024;
 
 /// Connections with the same number of messages in flight on each.
-#[derive(Debug)]
 pub struct Load {
-    sockets: Vec<TcpStream>,
-    /// Messages that are sent and answered together.
+    sockets: Sockets,
+    progress: Vec<Progress>,
+    messages: Messages,
+    received: Vec<u8>,
+}
+
+/// What is sent together, and what comes back for it.
+struct Messages {
     depth: usize,
     batch: Vec<u8>,
     answers: Vec<u8>,
-    received: Vec<u8>,
+}
+
+/// How far a connection is with the batch that is out.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    sent: usize,
+    answered: usize,
+    /// Batches that have been answered in this run.
+    turns: u64,
 }
 
 impl Load {
     /// Opens `sockets` connections, for batches of `depth` binary messages of `size` bytes.
     pub fn open(server: &Server, sockets: usize, size: usize, depth: usize) -> Load {
-        let open = |_| {
-            let socket = match server.role {
-                Role::Raw => TcpStream::connect(server.addr).expect("connecting"),
-                Role::Echo | Role::EchoByRead => client::connect(server.addr, "/").stream,
-            };
-            socket.set_nodelay(true).expect("TCP_NODELAY");
-            socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
-            socket.set_write_timeout(Some(LIMIT)).expect("a timeout");
-            socket
-        };
-        let mut load = Load {
-            sockets: (0..sockets).map(open).collect(),
-            depth,
-            batch: Vec::new(),
-            answers: Vec::new(),
-            received: Vec::new(),
-        };
-        load.set_message(server.role, size);
-        load
+        Load::on(Sockets::open(server, sockets), server.role, size, depth)
+    }
+
+    /// The same on connections that are open.
+    pub fn on(sockets: Sockets, role: Role, size: usize, depth: usize) -> Load {
+        let messages = Messages::new(role, size, depth);
+        Load {
+            progress: vec![Progress::default(); sockets.len()],
+            sockets,
+            messages,
+            received: vec![0; RECEIVE],
+        }
     }
 
     /// From now on messages of `size` bytes.
     pub fn set_message(&mut self, role: Role, size: usize) {
-        let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
-        let mask = Some([0x5a, 0x01, 0xc3, 0x7e]);
-        self.batch = client::frame(true, 0, BINARY, mask, &payload).repeat(self.depth);
-        self.answers = match role {
-            Role::Raw => self.batch.clone(),
-            Role::Echo | Role::EchoByRead => {
-                client::frame(true, 0, BINARY, None, &payload).repeat(self.depth)
-            }
-        };
-        self.received = vec![0; self.answers.len()];
+        self.messages = Messages::new(role, size, self.messages.depth);
+    }
+
+    /// The connections, all of whose messages have been answered.
+    pub fn sockets(&mut self) -> &mut Sockets {
+        &mut self.sockets
     }
 
     /// Keeps every socket busy for `time` and a little more; how many messages were answered.
     pub fn run_for(&mut self, time: Duration) -> u64 {
         let end = Instant::now() + time;
-        self.run(|| Instant::now() < end)
+        self.run(|| Instant::now() < end, u64::MAX)
     }
 
     /// Sends `turns` batches on each socket, and waits for the answers.
     pub fn run_turns(&mut self, turns: u64) -> u64 {
-        let mut left = turns;
-        self.run(|| {
-            left = left.saturating_sub(1);
-            left > 0
-        })
+        self.run(|| true, turns)
     }
 
-    /// A batch is out on every socket at all times, until `more` says no.
-    fn run(&mut self, mut more: impl FnMut() -> bool) -> u64 {
-        let each = (self.sockets.len() * self.depth) as u64;
-        for socket in &mut self.sockets {
-            socket.write_all(&self.batch).expect("sending");
+    /// A batch is out on every socket at all times, until `more` says no or each has had its turns.
+    fn run(&mut self, mut more: impl FnMut() -> bool, turns: u64) -> u64 {
+        let Load {
+            sockets,
+            progress,
+            messages,
+            received,
+        } = self;
+        for (number, progress) in progress.iter_mut().enumerate() {
+            *progress = Progress::default();
+            progress.send(&mut sockets.stream(number), messages);
         }
-        let mut messages = each;
-        let mut go_on = more();
-        loop {
-            for socket in &mut self.sockets {
-                socket.read_exact(&mut self.received).expect("an answer");
-                assert!(self.received == self.answers, "a wrong answer");
-                if go_on {
-                    socket.write_all(&self.batch).expect("sending");
+        let (mut out, mut answered) = (progress.len(), 0);
+        while out > 0 {
+            let go_on = more();
+            let came = sockets.look(LIMIT, |number, stream| {
+                let progress = &mut progress[number];
+                if !progress.is_out(messages) {
+                    return;
                 }
-            }
-            if !go_on {
-                return messages;
-            }
-            messages += each;
-            go_on = more();
+                progress.send(stream, messages);
+                if progress.receive(stream, messages, received) {
+                    answered += 1;
+                    progress.turns += 1;
+                    if go_on && progress.turns < turns {
+                        (progress.sent, progress.answered) = (0, 0);
+                        progress.send(stream, messages);
+                    } else {
+                        out -= 1;
+                    }
+                }
+            });
+            assert!(came, "no answer within {LIMIT:?}");
         }
+        answered * messages.depth as u64
+    }
+}
+
+impl Messages {
+    fn new(role: Role, size: usize, depth: usize) -> Messages {
+        let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
+        let mask = Some([0x5a, 0x01, 0xc3, 0x7e]);
+        let batch = client::frame(true, 0, BINARY, mask, &payload).repeat(depth);
+        let answers = if role.is_raw() {
+            batch.clone()
+        } else {
+            client::frame(true, 0, BINARY, None, &payload).repeat(depth)
+        };
+        Messages {
+            depth,
+            batch,
+            answers,
+        }
+    }
+}
+
+impl Progress {
+    /// Not all answers have come.
+    fn is_out(&self, messages: &Messages) -> bool {
+        self.answered < messages.answers.len()
+    }
+
+    /// Sends what goes without waiting.
+    fn send(&mut self, stream: &mut Stream<'_>, messages: &Messages) {
+        while self.sent < messages.batch.len() {
+            match stream.write(&messages.batch[self.sent..]) {
+                0 => return,
+                n => self.sent += n,
+            }
+        }
+    }
+
+    /// Takes what has come; true if it was the last of the answers.
+    fn receive(
+        &mut self,
+        stream: &mut Stream<'_>,
+        messages: &Messages,
+        received: &mut [u8],
+    ) -> bool {
+        while self.is_out(messages) {
+            let expected = &messages.answers[self.answered..];
+            let most = expected.len().min(received.len());
+            let n = stream.read(&mut received[..most]);
+            assert!(received[..n] == expected[..n], "a wrong answer");
+            self.answered += n;
+            // A read that was not filled has taken all there was; what comes now is told of again.
+            if n < most {
+                return false;
+            }
+        }
+        true
     }
 }

@@ -1,20 +1,28 @@
 //! What Linux tells about a process.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Processor time that the threads of a process have used. Those that have ended are not in it: read it twice while
 /// the same threads live.
 pub fn cpu_time(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the server's threads");
-    let nanos = tasks.flatten().map(|task| {
-        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        text.split(' ')
-            .next()
-            .and_then(|ns| ns.parse::<u64>().ok())
-            .unwrap_or(0)
-    });
-    Duration::from_nanos(nanos.sum())
+    tasks
+        .flatten()
+        .map(|task| on_processor(&task.path().join("schedstat")))
+        .sum()
+}
+
+/// The same of the thread that asks.
+pub fn cpu_time_of_this_thread() -> Duration {
+    on_processor(Path::new("/proc/thread-self/schedstat"))
+}
+
+fn on_processor(schedstat: &Path) -> Duration {
+    let text = fs::read_to_string(schedstat).unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 /// A number in `/proc/PID/status`: `VmRSS` in KiB, `Threads`.
@@ -22,6 +30,16 @@ pub fn status(pid: u32, field: &str) -> u64 {
     line(&format!("/proc/{pid}/status"), field)
         .and_then(|value| value.split_whitespace().next()?.parse().ok())
         .unwrap_or_else(|| panic!("no {field} of process {pid}"))
+}
+
+/// Resident memory of a process, in bytes. `VmRSS` is counted by threads for themselves and lags behind.
+pub fn resident(pid: u32) -> u64 {
+    match line(&format!("/proc/{pid}/smaps_rollup"), "Rss")
+        .and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+    {
+        Some(kib) => kib << 10,
+        None => status(pid, "VmRSS") << 10,
+    }
 }
 
 /// How many files this process may have open.

@@ -1,15 +1,12 @@
 //! The servers that are measured, each in a process of its own: this program, started again.
 
-use csp_websocket::{Config, Data, Gateway, READ_TIMEOUT, Status, WebSocket};
+use super::roles;
 use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio, exit};
-use std::thread;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio, exit};
 use std::time::Duration;
 
-/// Thread stacks of the raw echo: as the gateway's.
-const STACK: usize = 512 * 1_024;
 const SERVE: &str = "--serve";
 
 /// What a server process does.
@@ -21,31 +18,80 @@ pub enum Role {
     Echo,
     /// `read` and `write_data`: a server that keeps no buffer of its own.
     EchoByRead,
+    /// Shared mode: `on_client_message` and `write_data`, buffered. Each connection has a session with a cookie.
+    SharedEcho,
+    /// The same without sessions.
+    SharedEchoAlone,
+    /// Shared mode: every connection is subscribed to one topic. Asked, the server publishes to it.
+    Topic,
+    /// Plain TCP. Asked, the server sends a frame by one `send` on each connection: the least that this can cost.
+    RawSends,
 }
 
-const ROLES: [(&str, Role); 3] = [
+const ROLES: [(&str, Role); 7] = [
     ("raw", Role::Raw),
     ("echo", Role::Echo),
     ("echo-by-read", Role::EchoByRead),
+    ("shared-echo", Role::SharedEcho),
+    ("shared-echo-alone", Role::SharedEchoAlone),
+    ("topic", Role::Topic),
+    ("raw-sends", Role::RawSends),
 ];
+
+impl Role {
+    /// Without WebSockets: no handshake, and what is echoed comes back as it was sent.
+    pub fn is_raw(self) -> bool {
+        matches!(self, Role::Raw | Role::RawSends)
+    }
+
+    /// The server sends an empty binary message once it is ready to send on this connection.
+    pub fn greets(self) -> bool {
+        matches!(self, Role::Topic | Role::RawSends)
+    }
+}
+
+/// How a server is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    pub role: Role,
+    /// The command that runs it, `strace` with its flags perhaps.
+    pub under: &'a [&'a str],
+    /// Zero sends none.
+    pub ping_interval: Duration,
+    /// On all addresses, for more clients than one address has ports.
+    pub everywhere: bool,
+}
+
+impl Setup<'_> {
+    /// As the benches have it where nothing else matters.
+    pub fn of(role: Role) -> Setup<'static> {
+        Setup {
+            role,
+            under: &[],
+            ping_interval: Duration::from_secs(20),
+            everywhere: false,
+        }
+    }
+}
 
 /// A server process; dropped, it ends.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
     pub addr: SocketAddr,
     pub role: Role,
 }
 
 impl Server {
     pub fn start(role: Role) -> Server {
-        Server::start_with(role, &[], Duration::from_secs(20))
+        Server::start_as(Setup::of(role))
     }
 
-    /// `under` is the command that runs it, `strace` with its flags perhaps.
-    pub fn start_with(role: Role, under: &[&str], ping_interval: Duration) -> Server {
+    pub fn start_as(setup: Setup<'_>) -> Server {
         let this = env::current_exe().expect("this program's path");
-        let mut command = match under {
+        let mut command = match setup.under {
             [] => Command::new(&this),
             [program, flags @ ..] => {
                 let mut command = Command::new(program);
@@ -53,117 +99,80 @@ impl Server {
                 command
             }
         };
-        let name = ROLES.iter().find(|(_, r)| *r == role).expect("a role").0;
+        let name = ROLES.iter().find(|(_, r)| *r == setup.role);
+        let listen = match setup.everywhere {
+            true => "0.0.0.0:0",
+            false => "127.0.0.1:0",
+        };
         let mut child = command
-            .args([SERVE, name, &ping_interval.as_millis().to_string()])
+            .args([SERVE, name.expect("a role").0])
+            .args([&setup.ping_interval.as_millis().to_string(), listen])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("starting a server");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe"))
-            .read_line(&mut line)
-            .expect("the server's address");
-        let addr = line.trim().parse();
+        let orders = child.stdin.take();
+        let mut answers = BufReader::new(child.stdout.take().expect("a pipe"));
+        let addr = line(&mut answers);
         Server {
-            addr: addr.unwrap_or_else(|_| panic!("the server said {line:?}")),
+            addr: addr
+                .parse()
+                .unwrap_or_else(|_| panic!("the server said {addr:?}")),
+            orders,
+            answers,
             child,
-            role,
+            role: setup.role,
         }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Gives the server an order, which [`Server::answer`] is the answer to.
+    pub fn order(&mut self, order: &str) {
+        let orders = self.orders.as_mut().expect("a pipe");
+        writeln!(orders, "{order}").expect("a server that takes orders");
+    }
+
+    pub fn answer(&mut self) -> String {
+        line(&mut self.answers)
+    }
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("a line of the server");
+    line.trim_end().to_owned()
 }
 
 impl Drop for Server {
     /// The end of its input is what it waits for.
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
+        drop(self.orders.take());
         let _ = self.child.wait();
     }
 }
 
-/// In a process that [`Server::start`] made: serves until the standard input ends, and does not return.
+/// In a process that a [`Server`] started: serves until the standard input ends, and does not return.
 pub fn serve_if_asked() {
     let args: Vec<String> = env::args().skip(1).collect();
-    let [serve, role, ping] = args.as_slice() else {
+    let [serve, role, ping, listen] = args.as_slice() else {
         return;
     };
     if serve != SERVE {
         return;
     }
     let role = ROLES.iter().find(|(name, _)| name == role).expect("a role");
-    let ping = ping.parse().expect("milliseconds");
-    match role.1 {
-        Role::Raw => serve_raw(),
-        role => serve_echo(role, Duration::from_millis(ping)),
-    }
+    let ping = Duration::from_millis(ping.parse().expect("milliseconds"));
+    roles::serve(role.1, listen, ping);
     exit(0);
 }
 
-fn serve_echo(role: Role, ping_interval: Duration) {
-    let mut config = Config::default();
-    config.max_connections = 20_000;
-    config.ping_interval = ping_interval;
-    config.pong_timeout = Duration::from_secs(3_600); // the client never answers a ping
-    let gateway =
-        Gateway::bind("127.0.0.1:0", config)
-            .expect("bind")
-            .route("/", move || match role {
-                Role::EchoByRead => echo_by_read,
-                _ => echo,
-            });
-    let running = gateway.spawn();
-    wait_for_the_end(running.local_addr());
-    running.handle().shutdown(Duration::ZERO);
-}
-
-/// Each message goes back as it came, through one buffer.
-fn echo(ws: &mut WebSocket) -> Result<(), Status> {
-    ws.set_write_buffering(true);
-    let mut data = Data::new();
-    loop {
-        ws.read_into(&mut data, usize::MAX, READ_TIMEOUT)?;
-        ws.write_data(&data)?;
-    }
-}
-
-fn echo_by_read(ws: &mut WebSocket) -> Result<(), Status> {
-    ws.set_write_buffering(true);
-    loop {
-        let chunk = ws.read(usize::MAX, READ_TIMEOUT)?;
-        ws.write_data(&chunk.data)?;
-    }
-}
-
-fn serve_raw() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let addr = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        for socket in listener.incoming().flatten() {
-            thread::Builder::new()
-                .stack_size(STACK)
-                .spawn(move || raw_echo(socket))
-                .expect("a thread");
-        }
-    });
-    wait_for_the_end(addr);
-}
-
-fn raw_echo(mut socket: TcpStream) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let mut buf = vec![0; 64 * 1_024];
-    loop {
-        match socket.read(&mut buf)? {
-            0 => return Ok(()),
-            n => socket.write_all(&buf[..n])?,
-        }
-    }
-}
-
-fn wait_for_the_end(addr: SocketAddr) {
+/// Says where this process serves, and obeys until its input ends.
+pub fn obey(addr: SocketAddr, mut order: impl FnMut(&str) -> String) {
     println!("{addr}");
-    let _ = io::stdin().read(&mut [0]);
+    for line in io::stdin().lines().map_while(Result::ok) {
+        println!("{}", order(&line));
+    }
 }
