@@ -1,7 +1,7 @@
 //! A client that costs little: one thread, bytes made once and sent again and again, every answer compared.
 //!
-//! It takes the answers in the order in which they come. One that waits for its sockets in their own order lets an
-//! event-driven server find them all ready at once, and one with threads wake it for a socket it does not wait for.
+//! It takes answers in the order in which they come and never waits for one socket while another has something; it
+//! reads while it has more to send, so that large batches block nobody.
 
 use super::client::{self, BINARY};
 use super::server::{Role, Server};
@@ -58,8 +58,8 @@ impl Load {
     }
 
     /// The connections, all of whose messages have been answered.
-    pub fn sockets(&mut self) -> &mut Sockets {
-        &mut self.sockets
+    pub fn into_sockets(self) -> Sockets {
+        self.sockets
     }
 
     /// Keeps every socket busy for `time` and a little more; how many messages were answered.

@@ -50,6 +50,11 @@ impl Sockets {
         }
     }
 
+    /// Closes all but the first so many; the server does not hear a good-bye.
+    pub fn close(&mut self, keep: usize) {
+        self.streams.truncate(keep);
+    }
+
     pub fn len(&self) -> usize {
         self.streams.len()
     }
