@@ -110,7 +110,7 @@ fn line(plan: &Plan, count: usize, role: Role, ping_interval: Duration) {
     let time = started.elapsed().as_secs_f64();
     let silent = each();
     sockets.close(FIRST);
-    let closed = settled(|| resident(pid) >> 16, &each);
+    let closed = settled(|| resident(pid) >> 16, each);
     sockets.open_more(&server, count);
     let again = settled(|| resident(pid) >> 16, each);
 

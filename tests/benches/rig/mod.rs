@@ -8,12 +8,13 @@ pub mod procfs;
 mod roles;
 mod server;
 mod sockets;
+mod subscribers;
 mod turns;
 
 pub use load::Load;
-pub use roles::age;
 pub use server::{Role, Server, Setup, serve_if_asked};
 pub use sockets::{LIMIT, Sockets, Stream};
+pub use subscribers::{Sent, Subscribers};
 pub use turns::{Point, Turns};
 
 use std::env;
@@ -73,6 +74,13 @@ pub fn micros(time: Duration) -> f64 {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// The time within which so many of a hundred were; it puts them in order.
+pub fn percentile(times: &mut [Duration], percent: f64) -> Duration {
+    times.sort_unstable();
+    let at = (times.len() as f64 * percent / 100.0) as usize;
+    times[at.min(times.len() - 1)]
 }
 
 /// A number of bytes as people write it.

@@ -199,8 +199,10 @@ fn now() -> u64 {
 
 /// What `send` found, and the nanoseconds of time and of this thread's processor time that it took.
 fn measured(send: impl FnOnce() -> usize) -> String {
-    let (started, cpu) = (Instant::now(), procfs::cpu_time_of_this_thread());
+    let cpu = procfs::cpu_time_of_this_thread();
+    let started = Instant::now();
     let took = send();
-    let (time, cpu) = (started.elapsed(), procfs::cpu_time_of_this_thread() - cpu);
+    let time = started.elapsed();
+    let cpu = procfs::cpu_time_of_this_thread().saturating_sub(cpu);
     format!("{took} {} {}", time.as_nanos(), cpu.as_nanos())
 }
