@@ -644,7 +644,7 @@ fn a_transient_session_lives_as_long_as_the_socket_rests() {
             Ok(())
         }
         fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
-            ws.write(ws.websocket_id().as_str().to_owned())
+            ws.write(ws.websocket_id().to_string())
         }
     }
     let served = serve(Config::default(), || Transient);
