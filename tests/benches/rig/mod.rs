@@ -2,7 +2,7 @@
 #![allow(dead_code, unused_imports)] // each bench is a crate of its own, and none uses all of it
 
 #[path = "../../client/mod.rs"]
-mod client;
+pub mod client;
 mod load;
 pub mod procfs;
 mod roles;
@@ -12,8 +12,9 @@ mod subscribers;
 mod turns;
 
 pub use load::Load;
+pub use roles::KEY;
 pub use server::{Role, Server, Setup, serve_if_asked};
-pub use sockets::{LIMIT, Sockets, Stream};
+pub use sockets::{LIMIT, Sockets, Stream, connect};
 pub use subscribers::{Sent, Subscribers};
 pub use turns::{Point, Turns};
 

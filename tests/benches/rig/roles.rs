@@ -9,14 +9,17 @@ use csp_websocket::{
 };
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{env, fs, process, thread};
 
 /// Thread stacks of the raw echo: as the gateway's.
 const STACK: usize = 512 * 1_024;
 /// The one topic.
 const TOPIC: &str = "all";
+/// Of the control address.
+pub const KEY: &str = "bench";
 /// A time at the beginning of a payload.
 const STAMP: usize = 8;
 
@@ -25,6 +28,7 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
     match role {
         Role::Raw => return serve_raw(listen),
         Role::RawSends => return serve_raw_sends(listen),
+        Role::RelayUnix | Role::RelayTcp => return serve_relay(role, listen),
         _ => {}
     }
     let mut config = Config::default();
@@ -39,11 +43,22 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
         Role::SharedEcho => gateway.route("/", || SharedEcho { session: true }),
         Role::SharedEchoAlone => gateway.route("/", || SharedEcho { session: false }),
         Role::Topic => gateway.route("/", || Subscriber),
-        Role::Raw | Role::RawSends => unreachable!("served above"),
+        Role::PushUnix | Role::PushTcp => {
+            let key = (role == Role::PushTcp).then_some(KEY);
+            let address = control_address(role).parse().expect("an address");
+            let gateway = gateway.route("/", || Subscriber);
+            gateway.control(&address, key).expect("a control address")
+        }
+        Role::Raw | Role::RawSends | Role::RelayUnix | Role::RelayTcp => {
+            unreachable!("served above")
+        }
     };
     let running = gateway.spawn();
     let handle = running.handle();
-    obey(running.local_addr(), |order| publish(handle, order));
+    obey(running.local_addr(), |order| match order {
+        "control" => control(handle),
+        size => publish(handle, size),
+    });
     handle.shutdown(Duration::ZERO);
 }
 
@@ -153,6 +168,18 @@ fn publish(handle: &GatewayHandle, order: &str) -> String {
 fn serve_raw_sends(listen: &str) {
     let listener = TcpListener::bind(listen).expect("bind");
     let addr = listener.local_addr().expect("an address");
+    let sockets = greet_all(listener);
+    obey(addr, |order| {
+        let frame = client::frame(true, 0, BINARY, None, &stamped(order));
+        let sockets = sockets.lock().expect("the sockets");
+        let took =
+            |mut socket: &TcpStream| matches!(socket.write(&frame), Ok(n) if n == frame.len());
+        measured(|| sockets.iter().filter(|socket| took(socket)).count())
+    });
+}
+
+/// Keeps all who come, in the order in which they come.
+fn greet_all(listener: TcpListener) -> Arc<Mutex<Vec<TcpStream>>> {
     let sockets: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
     thread::spawn({
         let sockets = Arc::clone(&sockets);
@@ -168,13 +195,7 @@ fn serve_raw_sends(listen: &str) {
             }
         }
     });
-    obey(addr, |order| {
-        let frame = client::frame(true, 0, BINARY, None, &stamped(order));
-        let sockets = sockets.lock().expect("the sockets");
-        let took =
-            |mut socket: &TcpStream| matches!(socket.write(&frame), Ok(n) if n == frame.len());
-        measured(|| sockets.iter().filter(|socket| took(socket)).count())
-    });
+    sockets
 }
 
 /// A payload of as many bytes as this says, that begins with the time.
@@ -205,4 +226,69 @@ fn measured(send: impl FnOnce() -> usize) -> String {
     let time = started.elapsed();
     let cpu = procfs::cpu_time_of_this_thread().saturating_sub(cpu);
     format!("{took} {} {}", time.as_nanos(), cpu.as_nanos())
+}
+
+// ---- one message by a control address
+
+/// Where a control address is to be. The end of the process leaves no file: who listens removes it.
+fn control_address(role: Role) -> String {
+    match role {
+        Role::PushUnix | Role::RelayUnix => {
+            let name = format!("csp-websocket-bench-{}", process::id());
+            format!("unix:{}", env::temp_dir().join(name).display())
+        }
+        _ => "127.0.0.1:0".to_owned(),
+    }
+}
+
+/// The control address, and the ID of the one WebSocket.
+fn control(handle: &GatewayHandle) -> String {
+    let address = handle.gw_client_address().expect("a control address");
+    let websockets = handle.websockets();
+    format!("{} {address}", websockets[0].websocket_id)
+}
+
+fn serve_relay(role: Role, listen: &str) {
+    let listener = TcpListener::bind(listen).expect("bind");
+    let addr = listener.local_addr().expect("an address");
+    let sockets = greet_all(listener);
+    let to = {
+        let sockets = Arc::clone(&sockets);
+        move || {
+            let sockets = sockets.lock().expect("the sockets");
+            sockets[0].try_clone().expect("a socket")
+        }
+    };
+    let control = control_address(role);
+    if let Some(path) = control.strip_prefix("unix:") {
+        let listener = UnixListener::bind(path).expect("bind");
+        thread::spawn(move || {
+            for from in listener.incoming().flatten() {
+                let _ = relay(from, to());
+            }
+        });
+        obey(addr, |_| format!("- {control}"));
+        let _ = fs::remove_file(path);
+    } else {
+        let listener = TcpListener::bind(&control).expect("bind");
+        let control = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            for from in listener.incoming().flatten() {
+                let _ = from.set_nodelay(true);
+                let _ = relay(from, to());
+            }
+        });
+        obey(addr, |_| format!("- {control}"));
+    }
+}
+
+fn relay(mut from: impl Read + Write, mut to: TcpStream) -> io::Result<()> {
+    let mut bytes = vec![0; 64 * 1_024];
+    loop {
+        match from.read(&mut bytes)? {
+            0 => return Ok(()),
+            n => to.write_all(&bytes[..n])?,
+        }
+        from.write_all(b".")?;
+    }
 }

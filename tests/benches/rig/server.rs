@@ -26,9 +26,19 @@ pub enum Role {
     Topic,
     /// Plain TCP. Asked, the server sends a frame by one `send` on each connection: the least that this can cost.
     RawSends,
+    /// Shared mode with a control address that is a Unix socket. Asked for `control`, the server says what its
+    /// address is, and the ID of the one connection.
+    PushUnix,
+    /// The same with a TCP address and a key.
+    PushTcp,
+    /// Plain sockets: what comes by a Unix socket goes out on the one TCP connection, and a byte goes back to who
+    /// sent it: the least that a push can cost.
+    RelayUnix,
+    /// The same by TCP.
+    RelayTcp,
 }
 
-const ROLES: [(&str, Role); 7] = [
+const ROLES: [(&str, Role); 11] = [
     ("raw", Role::Raw),
     ("echo", Role::Echo),
     ("echo-by-read", Role::EchoByRead),
@@ -36,17 +46,31 @@ const ROLES: [(&str, Role); 7] = [
     ("shared-echo-alone", Role::SharedEchoAlone),
     ("topic", Role::Topic),
     ("raw-sends", Role::RawSends),
+    ("push-unix", Role::PushUnix),
+    ("push-tcp", Role::PushTcp),
+    ("relay-unix", Role::RelayUnix),
+    ("relay-tcp", Role::RelayTcp),
 ];
 
 impl Role {
     /// Without WebSockets: no handshake, and what is echoed comes back as it was sent.
     pub fn is_raw(self) -> bool {
-        matches!(self, Role::Raw | Role::RawSends)
+        matches!(
+            self,
+            Role::Raw | Role::RawSends | Role::RelayUnix | Role::RelayTcp
+        )
     }
 
     /// The server sends an empty binary message once it is ready to send on this connection.
     pub fn greets(self) -> bool {
-        matches!(self, Role::Topic | Role::RawSends)
+        let echoes = [
+            Role::Raw,
+            Role::Echo,
+            Role::EchoByRead,
+            Role::SharedEcho,
+            Role::SharedEchoAlone,
+        ];
+        !echoes.contains(&self)
     }
 }
 

@@ -124,7 +124,8 @@ fn none_now(error: &io::Error) -> usize {
     0
 }
 
-fn connect(server: &Server, addr: SocketAddr) -> TcpStream {
+/// A connection that waits, with a handshake and a greeting as the server's role has them.
+pub fn connect(server: &Server, addr: SocketAddr) -> TcpStream {
     if server.role.is_raw() {
         let mut stream = TcpStream::connect(addr).expect("connecting");
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
