@@ -7,7 +7,7 @@
 //!
 //! Each line is a fresh server process. The first connections do not count: with them the pool starts and the
 //! allocator takes what it always takes. What each further one adds to the server's resident memory is in bytes:
-//! when it is open, after one message of 16 B and one of 16 KiB were echoed, after the silence, when all have gone
+//! when it is open, after one message of 16 B and one of 16 KiB were echoed (without pings only), after the silence, when all have gone
 //! (the allocator gives little back, and a session outlives its connection), and when as many have come again: with
 //! more than at first something was lost. The system's own memory for sockets is not in it: it belongs to no process.
 //!
@@ -19,13 +19,15 @@
 
 mod rig;
 
-use rig::procfs::{cpu_time, resident, status};
-use rig::{Load, Role, Server, Setup, Sockets, asked_for, micros, sockets_of};
+use rig::procfs::{cpu_time, descriptors, resident, status};
+use rig::{LIMIT, Load, Role, Server, Setup, Sockets, asked_for, micros, sockets_of};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Connections that do not count.
 const FIRST: usize = 200;
+/// What a server may have open besides its connections.
+const OTHER_FILES: usize = 20;
 const LARGE: usize = 16 * 1_024;
 /// One address has somewhat more ports than this for clients.
 const ONE_ADDRESS: usize = 20_000;
@@ -96,23 +98,29 @@ fn line(plan: &Plan, count: usize, role: Role, ping_interval: Duration) {
     sockets.open_more(&server, count);
     let threads = settled_threads(pid);
     let opened = each();
-    let mut load = Load::on(sockets, role, 16, 1);
-    load.run_turns(1);
-    let small = each();
-    load.set_message(role, LARGE);
-    load.run_turns(1);
-    let large = each();
+    let (mut small, mut large) = (String::new(), String::new());
+    // A load takes no pings.
+    if ping_interval.is_zero() {
+        let mut load = Load::on(sockets, role, 16, 1);
+        load.run_turns(1);
+        small = format!("{:.0}", each());
+        load.set_message(role, LARGE);
+        load.run_turns(1);
+        large = format!("{:.0}", each());
+        sockets = load.into_sockets();
+    }
 
-    let mut sockets = load.into_sockets();
     let (cpu, started) = (cpu_time(pid), Instant::now());
     let pings = sockets.answer_pings(plan.silence);
     let cpu = cpu_time(pid).saturating_sub(cpu);
     let time = started.elapsed().as_secs_f64();
     let silent = each();
     sockets.close(FIRST);
-    let closed = settled(|| resident(pid) >> 16, each);
+    wait_for_all_but(pid, FIRST);
+    let closed = each();
     sockets.open_more(&server, count);
-    let again = settled(|| resident(pid) >> 16, each);
+    settled_threads(pid);
+    let again = each();
 
     let sessions = if role == Role::SharedEcho {
         "one each"
@@ -127,28 +135,32 @@ fn line(plan: &Plan, count: usize, role: Role, ping_interval: Duration) {
         ),
     };
     println!(
-        "| {count} | {sessions} | {every} | {opened:.0} | {small:.0} | {large:.0} | {silent:.0} | {closed:.0} | {again:.0} | {threads_before} | {threads} | {:.3} | {pings} | {of_each} |",
+        "| {count} | {sessions} | {every} | {opened:.0} | {small} | {large} | {silent:.0} | {closed:.0} | {again:.0} | {threads_before} | {threads} | {:.3} | {pings} | {of_each} |",
         micros(cpu) / 1e3 / time,
     );
 }
 
 /// The threads of a process, once those that serve handshakes are gone.
 fn settled_threads(pid: u32) -> u64 {
-    let threads = || status(pid, "Threads");
-    settled(threads, threads)
-}
-
-/// What `value` gives once `watched` has not changed for a moment, or when it has had time enough.
-fn settled<W: PartialEq, V>(watched: impl Fn() -> W, value: impl Fn() -> V) -> V {
-    let end = Instant::now() + Duration::from_secs(10);
-    let mut last = watched();
-    while Instant::now() < end {
+    let end = Instant::now() + LIMIT;
+    let mut last = status(pid, "Threads");
+    loop {
         thread::sleep(Duration::from_millis(300));
-        let now = watched();
-        if now == last {
-            break;
+        let now = status(pid, "Threads");
+        if now == last || Instant::now() > end {
+            return now;
         }
         last = now;
     }
-    value()
+}
+
+/// Waits until a server has closed what its clients have, but for so many.
+fn wait_for_all_but(pid: u32, sockets: usize) {
+    let end = Instant::now() + LIMIT;
+    while descriptors(pid) > sockets + OTHER_FILES {
+        assert!(Instant::now() < end, "closed connections stay open");
+        thread::sleep(Duration::from_millis(100));
+    }
+    // The last of them are being put away.
+    thread::sleep(Duration::from_millis(300));
 }

@@ -44,6 +44,11 @@ pub fn resident(pid: u32) -> u64 {
     }
 }
 
+/// How many files a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// How many files this process may have open.
 pub fn open_files() -> usize {
     line("/proc/self/limits", "Max open files")
