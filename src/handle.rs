@@ -96,7 +96,7 @@ impl GatewayHandle {
     /// # Errors
     /// [`Misuse::UnknownId`](crate::Misuse::UnknownId), [`Misuse::Gone`](crate::Misuse::Gone),
     /// [`Misuse::NotShared`](crate::Misuse::NotShared); for another gateway also [`Status::Io`] and
-    /// [`Status::Refused`](crate::Status::Refused).
+    /// [`Status::Refused`].
     #[doc(alias = "SendAsyncMessage")]
     pub fn send_async_message(
         &self,
@@ -150,7 +150,7 @@ impl GatewayHandle {
     }
 
     /// Stops the gateway: it accepts nobody any more, every read that waits returns
-    /// [`Status::Shutdown`](crate::Status::Shutdown), each WebSocket is closed with 1001 when its handler
+    /// [`Status::Shutdown`], each WebSocket is closed with 1001 when its handler
     /// returns, and connections that are left when `grace` is over are cut.
     ///
     /// Returns when all is done, at the latest shortly after `grace`; at once when called from a handler or a

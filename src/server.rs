@@ -73,8 +73,9 @@ pub trait WebSocketServer: Send {
     /// end comes from this side.
     ///
     /// # Errors
-    /// As [`server`](Self::server): [`Status::Closed`] and [`Status::Shutdown`] are ordinary, any other status, or a
-    /// panic, is logged and closes with 1011.
+    /// As [`server`](Self::server): [`Status::Closed`] and [`Status::Shutdown`] are ordinary (and end nothing: they
+    /// may be those of another WebSocket that was written to), any other status, or a panic, is logged and closes
+    /// with 1011.
     #[doc(alias = "OnClientMessage")]
     fn on_client_message(
         &mut self,

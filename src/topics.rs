@@ -3,7 +3,7 @@
 use crate::link::{Common, Shared};
 use crate::proto::Data;
 use crate::sync::{Mutex, lock};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The topics of a gateway: those that somebody is subscribed to.
@@ -14,8 +14,8 @@ pub(crate) struct Topics {
 
 #[derive(Debug, Default)]
 struct Topic {
-    /// By the connection's number.
-    subscribers: Mutex<HashMap<usize, Arc<Shared>>>,
+    /// By the connection's number: in the order they came, which is how their memory lies.
+    subscribers: Mutex<BTreeMap<usize, Arc<Shared>>>,
     /// Held while a message goes out, so that all subscribers get the messages of all publishers in one order.
     order: Mutex<()>,
 }

@@ -311,7 +311,8 @@ impl WebSocket {
         }
     }
 
-    /// Takes a subscription back; nothing happens if there is none.
+    /// Takes a subscription back; nothing happens if there is none. A message that is being published just now may
+    /// still arrive.
     pub fn unsubscribe(&mut self, topic: &str) {
         if let Some(shared) = self.link.shared() {
             self.handle.topics().unsubscribe(topic, shared);

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Messages that wait in the channel of `messages()`.
 const MESSAGES_AHEAD: usize = 4;
 
-/// The deadlines of a connection after its handshake, as [`Config`](crate::Config) has them.
+/// The deadlines of a connection after its handshake, as [`Config`] has them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     pub(crate) write_timeout: Duration,

@@ -225,7 +225,7 @@ impl Waiting {
         count
     }
 
-    /// The first `n` bytes that [`Outbox::slices`] gave have been written.
+    /// The first `n` bytes that [`Waiting::slices`] gave have been written.
     pub(super) fn advance(&mut self, n: usize) {
         self.bytes = self.bytes.saturating_sub(n);
         self.sent += n;
