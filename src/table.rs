@@ -192,11 +192,18 @@ impl Table {
         }
     }
 
-    /// The shared WebSocket with this ID.
+    /// The shared WebSocket with this ID. One whose close has begun counts as gone: it takes nothing more.
     ///
     /// # Errors
     /// [`Misuse::UnknownId`], [`Misuse::Gone`], [`Misuse::NotShared`].
     pub(crate) fn find_shared(&self, id: &WebSocketId) -> Result<(Arc<Shared>, Arc<Card>), Status> {
+        let (shared, card) = self.look_up(id)?;
+        // Not under the lock of the table.
+        shared.check_open().map_err(|_| Misuse::Gone)?;
+        Ok((shared, card))
+    }
+
+    fn look_up(&self, id: &WebSocketId) -> Result<(Arc<Shared>, Arc<Card>), Status> {
         let entries = lock(&self.entries);
         let number = entries.by_id.get(id);
         let entry = number.and_then(|number| entries.by_number.get(number));

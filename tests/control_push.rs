@@ -269,6 +269,31 @@ fn an_end_closes_with_1000_and_afterwards_it_is_gone() {
 }
 
 #[test]
+fn what_is_closing_is_gone_for_everyone_who_asks() {
+    let folder = Folder::new();
+    for site in Site::both(&Config::default(), &folder) {
+        // The client does not answer the close, so that for a while it is neither open nor over.
+        let (_client, id) = site.open();
+        let mut control = site.control();
+        let at = |method: &str| format!("{method} /websockets/{id}");
+        assert_eq!(control.ask(&at("DELETE"), site.key, "").status, 202);
+        assert_eq!(site.served.handle().websockets().len(), 1, "not over yet");
+        for (line, body) in [
+            (at("GET"), ""),
+            (at("POST"), "late"),
+            (at("DELETE"), ""),
+            (at("POST") + "/wake", ""),
+        ] {
+            let answer = control.ask(&line, site.key, body);
+            assert_eq!(answer.status, 410, "{line}: {answer:?}");
+        }
+        let opened = site.served.handle().open_server(&id);
+        assert_eq!(Status::code_of(&opened), 217);
+        assert_eq!(Status::code_of(&site.remote().open_server(&id)), 217);
+    }
+}
+
+#[test]
 fn a_full_outbox_is_an_answer_and_no_pause() {
     let folder = Folder::new();
     // Even where a writer of this process would wait.
