@@ -179,16 +179,21 @@ impl Table {
     /// Cuts each connection that has been stuck in one send for `limit`: a peer that is gone cannot take
     /// it, and its own thread cannot look.
     pub(crate) fn cut_stuck(&self, now: Instant, limit: Duration) {
+        let mut stuck = Vec::new();
         for entry in lock(&self.entries).by_number.values_mut() {
             if let Watch::Sends(watch) = &mut entry.watch
                 && watch.stuck_for(&entry.line, now) >= limit
             {
-                log::info!(
-                    "{}: takes nothing and answers nothing, given up",
-                    entry.line.peer()
-                );
-                entry.line.cut();
+                stuck.push(Arc::clone(&entry.line));
             }
+        }
+        // Not under the lock: the logger is the application's, and may ask who is connected.
+        for line in stuck {
+            log::info!(
+                "{}: takes nothing and answers nothing, given up",
+                line.peer()
+            );
+            line.cut();
         }
     }
 

@@ -132,16 +132,19 @@ impl Site {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let state = self.state();
-                    if state.stopping {
+                    if self.state().stopping {
                         return;
                     }
+                    // Not under the lock: the logger is the application's.
                     if delay == BACK_OFF.0 {
                         log::error!(
                             "control: no connection can be accepted ({error}); trying again"
                         );
                     }
-                    drop(self.wait(state, delay));
+                    let state = self.state();
+                    if !state.stopping {
+                        drop(self.wait(state, delay));
+                    }
                     delay = (delay * 2).min(BACK_OFF.1);
                 }
             }
@@ -239,6 +242,7 @@ impl Drop for Serving {
         while state.accepting || !state.open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                drop(state);
                 log::warn!("control: a connection did not end in time");
                 return;
             }
