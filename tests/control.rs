@@ -428,17 +428,40 @@ fn sixteen_connections_are_served_and_one_more_is_told_so() {
     let folder = Folder::new();
     for (_served, address, key) in both(&Config::default(), &folder) {
         let mut controls: Vec<Control> = (0..16).map(|_| Control::to(&address)).collect();
-        for control in &mut controls {
-            assert_eq!(control.ask("GET /websockets", key, "").status, 200);
-        }
         let mut refused = Control::to(&address);
         let answer = refused.answer();
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("retry-after"), Some("1"));
+        for control in &mut controls {
+            assert_eq!(control.ask("GET /websockets", key, "").status, 200);
+        }
         controls.pop();
         until("there is room again", || {
             Control::to(&address).ask("GET /websockets", key, "").status == 200
         });
+    }
+}
+
+#[test]
+fn who_keeps_connections_open_does_not_lock_the_others_out() {
+    let folder = Folder::new();
+    for (_served, address, key) in both(&Config::default(), &folder) {
+        let mut kept = Vec::new();
+        for number in 0..20 {
+            let mut control = Control::to(&address);
+            let answer = control.ask("GET /websockets", key, "");
+            assert_eq!(answer.status, 200, "{number}: {answer:?}");
+            let closes = answer.header("connection") == Some("close");
+            assert_eq!(closes, number >= 8, "{number}: {answer:?}");
+            if closes {
+                control.expect_end();
+            } else {
+                kept.push(control);
+            }
+        }
+        for control in &mut kept {
+            assert_eq!(control.ask("GET /websockets", key, "").status, 200);
+        }
     }
 }
 

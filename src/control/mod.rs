@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// Connections that are served at once; one more is answered 503.
 const MOST: usize = 16;
+/// From this many on each serves one request only: who keeps connections open must not lock the others out.
+const CROWD: usize = 9;
 /// Connections beyond those that are told so at once; others are closed without a word.
 const MOST_REFUSED: usize = 8;
 /// Delays after an accept that failed, doubled each time.
@@ -185,6 +187,11 @@ impl Site {
         if let Err(error) = started {
             self.complain(format_args!("no thread for a connection: {error}"));
         }
+    }
+
+    /// So many are served that a connection should make room as soon as it can.
+    fn is_crowded(&self) -> bool {
+        self.state().served >= CROWD
     }
 
     /// Logs what strangers can bring about, once a period.

@@ -121,10 +121,11 @@ impl Talk<'_> {
             act::name(&admitted.command),
             self.socket.peer()
         );
-        let bytes = answer.encode(head.closes());
+        let closes = head.closes() || self.site.is_crowded();
+        let bytes = answer.encode(closes);
         let sent = self.socket.send(&bytes, write_deadline(self.site));
         sent.map_err(|_| Over::Left)?;
-        Ok(!head.closes())
+        Ok(!closes)
     }
 
     fn head(&mut self) -> Result<Head, Over> {
