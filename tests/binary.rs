@@ -303,6 +303,17 @@ fn a_control_address_that_cannot_be_is_one_clear_line() {
 }
 
 #[test]
+fn the_address_of_the_page_is_not_the_control_address() {
+    let program = Program::start(&[]);
+    let address = program.addr.to_string();
+    let id = "AbCdEf0123456789-_zzzA";
+    for args in [&["list"][..], &["end", "--id", id]] {
+        let ended = run(&[args, &["--gateway", &address]].concat());
+        one_line(&ended, "is that its control address?");
+    }
+}
+
+#[test]
 fn a_text_on_standard_input_that_is_no_text_is_not_sent() {
     let folder = Folder::new();
     let address = format!("unix:{}", folder.path("control").display());

@@ -827,3 +827,28 @@ fn who_is_no_gateway_is_an_error_within_time() {
         assert_eq!(Status::code_of(&remote.websockets()), 500, "{name}");
     }
 }
+
+#[test]
+fn another_http_server_is_not_taken_for_a_gateway_without_this_websocket() {
+    const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\n\r\nnot found\n";
+    let folder = Folder::new();
+    let path = folder.path("other");
+    let _other = stand_in(&path, vec![vec![NOT_FOUND; 3]]);
+    let remote = RemoteGateway::connect(&unix(&path), None).expect("somebody");
+    let id: WebSocketId = NOBODY.parse().expect("an ID");
+    for answer in [
+        remote.websockets().map(drop),
+        remote.open_server(&id).map(drop),
+        remote.publish("x", &"1".into()).map(drop),
+    ] {
+        match answer {
+            Err(Status::Refused(refusal)) => {
+                assert_eq!(
+                    (refusal.http_status(), refusal.reason()),
+                    (404, "not found")
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -164,7 +164,11 @@ fn sentence(gateway: &GwClientAddress, status: &Status) -> String {
         }
         Status::Refused(refusal) => {
             let (number, text) = (refusal.http_status(), refusal.reason());
-            format!("{gateway} answers {number}: {text}")
+            let advice = match number {
+                404 => "; is that its control address?",
+                _ => "",
+            };
+            format!("{gateway} answers {number}: {text}{advice}")
         }
         Status::Misuse(misuse) => misuse.text().to_owned(),
         Status::Limit(Limit::MessageLength) => "the message is longer than it takes".to_owned(),

@@ -117,7 +117,10 @@ impl RemoteGateway {
         let reply = self.exchange.ask(ask)?;
         match reply.status() {
             200..=299 => Ok(reply),
-            404 => Err(Misuse::UnknownId.into()),
+            // Any HTTP server says 404, and not of an ID.
+            404 if reply.text().trim_end() == Misuse::UnknownId.text() => {
+                Err(Misuse::UnknownId.into())
+            }
             409 => Err(Misuse::NotShared.into()),
             410 => Err(Misuse::Gone.into()),
             413 => Err(Limit::MessageLength.into()),
