@@ -274,6 +274,11 @@ fn a_control_address_that_cannot_be_is_one_clear_line() {
     let (file, none) = (file.display().to_string(), folder.path("none"));
     let (at_file, none) = (format!("unix:{file}"), none.display().to_string());
     one_line(&start(&["--control", &at_file]), "not a socket");
+    let long = format!("unix:{}", folder.path(&"x".repeat(120)).display());
+    one_line(&start(&["--control", &long]), "shorter path");
+    one_line(&run(&["list", "--gateway", &long]), "shorter path");
+    let nowhere = format!("unix:{}", folder.path("none/control").display());
+    one_line(&start(&["--control", &nowhere]), "make its directory first");
     let tcp = ["--control", "127.0.0.1:0", "--control-key-file"];
     one_line(
         &start(&[&tcp[..], &[&none]].concat()),
@@ -282,6 +287,11 @@ fn a_control_address_that_cannot_be_is_one_clear_line() {
     one_line(
         &run(&["list", "--gateway", "127.0.0.1:1", "--key-file", &none]),
         "cannot read the key",
+    );
+
+    one_line(
+        &run(&["list", "--gateway", "127.0.0.1:1", "--key-file", &file]),
+        "visible ASCII",
     );
 
     // These have an error line in the log besides.

@@ -33,6 +33,9 @@ pub(super) enum Command {
     },
 }
 
+/// Why a key was not taken.
+pub(super) const BAD_KEY: &str = "the key is not 1 to 1024 visible ASCII characters without blanks";
+
 /// The names of the commands here.
 pub(super) const NAMES: [&str; 3] = ["list", "send", "end"];
 
@@ -155,6 +158,7 @@ fn sentence(gateway: &GwClientAddress, status: &Status) -> String {
                     "; is it serving with --control?"
                 }
                 io::ErrorKind::PermissionDenied => "; it belongs to another user",
+                io::ErrorKind::InvalidInput => "; give it a shorter path",
                 _ => "",
             };
             format!("cannot reach the gateway at {gateway}: {error}{advice}")
@@ -170,6 +174,7 @@ fn sentence(gateway: &GwClientAddress, status: &Status) -> String {
             };
             format!("{gateway} answers {number}: {text}{advice}")
         }
+        Status::Misuse(Misuse::BadConfig) => BAD_KEY.to_owned(),
         Status::Misuse(misuse) => misuse.text().to_owned(),
         Status::Limit(Limit::MessageLength) => "the message is longer than it takes".to_owned(),
         Status::Limit(limit) => limit.text().to_owned(),

@@ -142,13 +142,18 @@ fn cannot_control(address: &GwClientAddress, has_key: bool, status: &Status) -> 
             "everyone who reaches it could send, so it needs a key: --control-key-file FILE"
                 .to_owned()
         }
-        Status::Misuse(Misuse::BadConfig) => {
-            "the key is not 1 to 1024 visible ASCII characters without blanks".to_owned()
+        Status::Misuse(Misuse::BadConfig) => remote::BAD_KEY.to_owned(),
+        Status::Io(error) => {
+            let advice = match error.kind() {
+                io::ErrorKind::AddrInUse => "; end it, or choose another place with --control",
+                io::ErrorKind::NotFound => "; make its directory first",
+                io::ErrorKind::PermissionDenied => "; choose a directory that you can write to",
+                io::ErrorKind::InvalidInput => "; choose a shorter path",
+                io::ErrorKind::AddrNotAvailable => "; choose an address of this machine",
+                _ => "",
+            };
+            format!("{error}{advice}")
         }
-        Status::Io(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            format!("{error}; end it, or choose another place with --control")
-        }
-        Status::Io(error) => error.to_string(),
         other => other.to_string(),
     };
     format!("cannot open the control address {address}: {why}")
