@@ -131,10 +131,15 @@ impl Exchange {
 
     /// One request, one answer. A call of another thread is waited for.
     pub(super) fn ask(&self, ask: &Ask<'_>) -> io::Result<Reply> {
+        self.ask_within(ask, LIMIT)
+    }
+
+    fn ask_within(&self, ask: &Ask<'_>, limit: Duration) -> io::Result<Reply> {
         let head = ask.head(self.key.as_ref());
         let body = ask.data.map(Data::as_bytes).unwrap_or_default();
+        // The wait for another thread's call counts, too.
+        let deadline = Instant::now() + limit;
         let mut kept = lock(&self.kept);
-        let deadline = Instant::now() + LIMIT;
         if let Some(socket) = kept.take().and_then(Kept::usable) {
             match exchange(&socket, head.as_bytes(), body, deadline) {
                 Ok(reply) => return Ok(keep(&mut kept, socket, reply)),
@@ -204,5 +209,33 @@ fn receive(socket: &Socket, deadline: Instant) -> Result<Reply, Failed> {
         if let Some(reply) = Reply::parse(&bytes).map_err(Failed::Broken)? {
             return Ok(reply);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    #[test]
+    fn the_wait_for_another_thread_counts() {
+        let path = std::env::temp_dir().join(format!("csp-mute-{}", std::process::id()));
+        let _mute = UnixListener::bind(&path).unwrap();
+        let address = format!("unix:{}", path.display()).parse().unwrap();
+        let exchange = Exchange::connect(address, None).unwrap();
+        let begun = Instant::now();
+        let limit = Duration::from_millis(300);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let asked = exchange.ask_within(&Ask::get("/websockets"), limit);
+                    assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::TimedOut);
+                });
+            }
+        });
+        let waited = begun.elapsed();
+        std::fs::remove_file(path).unwrap();
+        assert!(waited < 2 * limit, "{waited:?}");
     }
 }
