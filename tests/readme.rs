@@ -14,6 +14,31 @@ fn the_program_is_the_example() {
 }
 
 #[test]
+fn the_shell_takes_each_curl_line_for_what_it_is_meant() {
+    let lines = README
+        .lines()
+        .filter(|line| line.starts_with("C=") || line.contains("key.header)"));
+    let lines: Vec<&str> = lines.collect();
+    let folder = std::env::temp_dir().join(format!("csp-readme-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a directory");
+    std::fs::write(folder.join("key"), "the-key\n").expect("a file");
+    // In place of the program, one that prints each of its arguments in a line.
+    let curl = "curl() { printf '[%s]\\n' \"$@\"; }";
+    let script = [&[curl][..], &lines, &["$C/websockets", "cat key.header"]].concat();
+    let shell = std::process::Command::new("sh")
+        .args(["-e", "-c", &script.join("\n")])
+        .current_dir(&folder)
+        .output();
+    let _ = std::fs::remove_dir_all(&folder);
+    let shell = shell.expect("a shell");
+    assert_eq!(
+        String::from_utf8_lossy(&shell.stdout),
+        "[-H]\n[@key.header]\n[http://127.0.0.1:8081/websockets]\nAuthorization: Bearer the-key\n",
+        "{shell:?}"
+    );
+}
+
+#[test]
 fn every_example_is_listed() {
     for name in names_of("[[example]]") {
         assert_row(&format!("| `{name}` | "));
