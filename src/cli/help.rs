@@ -70,9 +70,9 @@ Built-in routes:
 Examples:
   csp-websocket
   csp-websocket --listen 127.0.0.1:0 --max-message 1048576
-  csp-websocket --control unix:/tmp/control
-  csp-websocket list --gateway unix:/tmp/control
-  printf hello | csp-websocket send --gateway unix:/tmp/control --id ID
+  csp-websocket --control unix:$HOME/control
+  csp-websocket list --gateway unix:$HOME/control
+  printf hello | csp-websocket send --gateway unix:$HOME/control --id ID
   csp-websocket --route /talk=echo --origin https://app.example.com
 
 Listening on a loopback address, it answers only to local names in Host. On any other address, everyone who
