@@ -3,7 +3,7 @@
 use crate::handle::GatewayHandle;
 use crate::id::WebSocketId;
 use crate::link::{Link, SharedEnd};
-use crate::status::{Misuse, Status};
+use crate::status::Status;
 use crate::websocket::WebSocket;
 
 impl GatewayHandle {
@@ -14,16 +14,12 @@ impl GatewayHandle {
     /// [`WebSocket::set_slow_consumer`] is of this object alone.
     ///
     /// # Errors
-    /// [`Misuse::UnknownId`], [`Misuse::Gone`] for one that has
-    /// closed (the last 16,384 are remembered), [`Misuse::NotShared`]. What is no ID at
-    /// all has failed before: `"".parse::<WebSocketId>()` gives [`Misuse::BadId`].
+    /// [`Misuse::UnknownId`](crate::Misuse::UnknownId), [`Misuse::Gone`](crate::Misuse::Gone) for one that has
+    /// closed (the last 16,384 are remembered), [`Misuse::NotShared`](crate::Misuse::NotShared). What is no ID at
+    /// all has failed before: `"".parse::<WebSocketId>()` gives [`Misuse::BadId`](crate::Misuse::BadId).
     #[doc(alias = "OpenServer")]
     pub fn open_server(&self, id: &WebSocketId) -> Result<WebSocket, Status> {
         let (shared, card) = self.table().find_shared(id)?;
-        if !shared.is_open() {
-            // It is about to leave the table: on_post_server runs, or the client's half of the close is awaited.
-            return Err(Misuse::Gone.into());
-        }
         let end = SharedEnd::of_guest(shared);
         Ok(WebSocket::new(Link::Shared(end), card, self.clone(), None))
     }
