@@ -47,6 +47,14 @@ pub fn echo(ws: &mut WebSocket, data: Data) -> Result<Delivery, Status> {
     Ok(Delivery::Done)
 }
 
+/// A server in shared mode whose clients get each message back.
+pub fn echoes() -> impl WebSocketServer + 'static {
+    Shared {
+        server: |_: &mut WebSocket| Ok(()),
+        message: echo,
+    }
+}
+
 /// Every message left for a read.
 pub fn keep(_: &mut WebSocket, data: Data) -> Result<Delivery, Status> {
     Ok(Delivery::Keep(data))
