@@ -18,6 +18,12 @@ use std::time::Duration;
 pub struct Config {
     /// Connections at once, those in the handshake included; one more is answered 503. Default 1,024.
     pub max_connections: usize,
+    /// Connections at once from one address, for IPv6 from one network of 64 bits; one more is answered 503. Zero is
+    /// any number, which is what a gateway behind a proxy needs. Default 0.
+    pub max_connections_per_address: usize,
+    /// How long a WebSocket may be open; then it is closed with 1001, up to a tenth earlier, so that not all who came at
+    /// once come back at once. Zero is for good. Default 0.
+    pub max_lifetime: Duration,
     /// Stack of the thread of a dedicated connection, in bytes. Only what is used costs memory. Default 512 KiB.
     pub stack_size: usize,
     /// From the accepted connection to the whole request head. Default 10 s.
@@ -38,6 +44,12 @@ pub struct Config {
     pub max_fragments: u32,
     /// Frames without payload in one message; 1008 beyond it. Raw mode has no such limit. Default 64.
     pub max_empty_fragments: u32,
+    /// How long reads may wait, in all, for the rest of a message that has begun; 1008 beyond it. Time in which the
+    /// server does something else does not count. Zero is without end, as is raw mode. Default 120 s.
+    pub message_timeout: Duration,
+    /// Pings and pongs that a client may send in a minute, and at once what it has not sent in the minute before;
+    /// 1008 beyond it. Zero is any number. Default 6,000.
+    pub max_control_frames: u32,
     /// Which pages may open a WebSocket here. Default: those of the same host and port.
     pub origins: Origins,
     /// Names, besides `localhost` and the loopback addresses, that the `Host` of a request may have when the
@@ -53,6 +65,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             max_connections: 1_024,
+            max_connections_per_address: 0,
+            max_lifetime: Duration::ZERO,
             stack_size: 512 * 1_024,
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
@@ -62,6 +76,8 @@ impl Default for Config {
             max_message: 16 << 20,
             max_fragments: 1_024,
             max_empty_fragments: 64,
+            message_timeout: Duration::from_secs(120),
+            max_control_frames: 6_000,
             origins: Origins::default(),
             host_names: Vec::new(),
             sessions: SessionConfig::default(),
@@ -82,6 +98,8 @@ impl Config {
             &mut self.close_timeout,
             &mut self.ping_interval,
             &mut self.pong_timeout,
+            &mut self.message_timeout,
+            &mut self.max_lifetime,
         ] {
             *duration = YEAR.min(*duration);
         }
@@ -94,7 +112,8 @@ impl Config {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SessionConfig {
-    /// Name of the cookie that carries the ID. Default `CSPSESSIONID`.
+    /// Name of the cookie that carries the ID. Empty: there is no cookie, and each WebSocket has a session of its own that
+    /// ends with it and is in no table. Default `CSPSESSIONID`.
     pub cookie: String,
     /// Path of the cookie. Default `/`.
     pub path: String,

@@ -1,5 +1,7 @@
 //! The listener: accept, bound, hand over, stop.
 
+mod check;
+
 use crate::address::GwClientAddress;
 use crate::config::Config;
 use crate::control::Control;
@@ -9,8 +11,8 @@ use crate::key::Key;
 use crate::link::{Clock, Line};
 use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
-use crate::session;
 use crate::status::{Misuse, Status};
+use check::check;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
@@ -61,9 +63,10 @@ impl Gateway {
     /// # Errors
     /// [`Status::Io`]; [`Misuse::BadConfig`].
     pub fn from_listener(listener: TcpListener, config: Config) -> Result<Gateway, Status> {
-        check(&config)?;
+        let addr = listener.local_addr()?;
+        check(&config, addr.ip())?;
         listener.set_nonblocking(false)?;
-        let handle = GatewayHandle::new(listener.local_addr()?, config.within_a_year());
+        let handle = GatewayHandle::new(addr, config.within_a_year());
         Ok(Gateway {
             listener,
             handle,
@@ -276,6 +279,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 /// How often one and the same complaint is logged: whoever connects again and again must not fill the log.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
+/// The time in which WebSockets are asked in batches to end is a tenth of the grace, and this at most.
+const BATCHES: Duration = Duration::from_secs(2);
+
 /// What went wrong and is logged once a period.
 #[derive(Debug, Default)]
 struct Complaint(Cell<Option<Instant>>);
@@ -325,7 +331,7 @@ impl Acceptor {
             log::debug!("{peer}: the connection was lost at once: {error}");
             return;
         }
-        let place = match self.handle.table().enter(&line, config.max_connections) {
+        let place = match self.handle.table().enter(&line, peer.ip(), config) {
             Ok(place) => place,
             Err(Status::Shutdown) => return self.refuse(line, Rejection::Stopping),
             Err(limit) => {
@@ -367,7 +373,10 @@ impl Acceptor {
         } = self;
         // From here on the system itself refuses whoever comes.
         drop(listener);
-        let deadline = handle.stop_deadline().unwrap_or_else(Instant::now);
+        let now = Instant::now();
+        let deadline = handle.stop_deadline().unwrap_or(now);
+        let time = deadline.saturating_duration_since(now) / 10;
+        handle.table().ask_all(time.min(BATCHES));
         if !handle.table().wait_empty(deadline) {
             let left = handle.table().cut_all();
             log::warn!("{left} connections did not end in time and were cut");
@@ -399,6 +408,7 @@ fn start_clock(
         config.sessions.timeout
     };
     let tick = (quick / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
+    let lifetime = config.max_lifetime;
     let mut swept = Instant::now();
     Clock::start("csp-clock", move |now| {
         // A session's event may shut the gateway down, which ends with the end of this thread.
@@ -413,60 +423,14 @@ fn start_clock(
             if keepalive {
                 handle.table().cut_stuck(now, stuck);
             }
+            if !lifetime.is_zero() {
+                handle.table().end_old(now, lifetime);
+            }
             handle.table().tick_shared(now);
             host.pool.tick(now);
         }
         if turn_away.look(now) { LOOK } else { tick }
     })
-}
-
-/// What the configuration must keep for the gateway to work at all.
-fn check(config: &Config) -> Result<(), Status> {
-    let complaints = [
-        (
-            config.max_connections == 0,
-            "max_connections is 0: nobody could connect",
-        ),
-        (
-            config.handshake_timeout.is_zero(),
-            "handshake_timeout is 0: no request could come in time",
-        ),
-        (
-            !config.ping_interval.is_zero() && config.pong_timeout.is_zero(),
-            "pong_timeout is 0: no ping could be answered in time",
-        ),
-        (
-            config.max_message == 0,
-            "max_message is 0: no message could come",
-        ),
-        (
-            config.max_fragments == 0,
-            "max_fragments is 0: no message could come",
-        ),
-        (
-            config.shared.outbox_bytes == 0 || config.shared.outbox_messages == 0,
-            "shared.outbox_bytes or shared.outbox_messages is 0: nothing could wait for a client",
-        ),
-        (
-            !session::cookie_is_sound(&config.sessions),
-            "sessions.cookie or sessions.path cannot stand in a header",
-        ),
-    ];
-    let mut sound = true;
-    for (_, complaint) in complaints.iter().filter(|(wrong, _)| *wrong) {
-        log::error!("configuration: {complaint}");
-        sound = false;
-    }
-    if config.origins.is_open() {
-        log::warn!(
-            "configuration: pages of any origin may open WebSockets here, with the cookies of their visitors"
-        );
-    }
-    if sound {
-        Ok(())
-    } else {
-        Err(Misuse::BadConfig.into())
-    }
 }
 
 /// A path as a request can have it.

@@ -154,6 +154,9 @@ numbered! {
         WriteTimeout = 308, "the client did not take what was written in time; the connection is cut";
         OutboxFull = 309, "the client takes messages too slowly: its outbox is full, and this one was not taken";
         SlowConsumer = 310, "the client takes messages too slowly and was disconnected";
+        ConnectionsPerAddress = 311, "as many connections of one address are open as the gateway takes";
+        MessageTime = 312, "the rest of a message did not come in time";
+        ControlFrames = 313, "the client sends more pings and pongs than it may";
     }
 }
 
@@ -175,6 +178,8 @@ fn violation_code(violation: Violation) -> u16 {
         Violation::MessageTooLong => Limit::MessageLength.code(),
         Violation::TooManyFragments => Limit::Fragments.code(),
         Violation::TooManyEmptyFragments => Limit::EmptyFragments.code(),
+        Violation::MessageTooSlow => Limit::MessageTime.code(),
+        Violation::TooManyControlFrames => Limit::ControlFrames.code(),
     }
 }
 
@@ -287,6 +292,8 @@ impl From<Violation> for Status {
             Violation::MessageTooLong => Status::Limit(Limit::MessageLength),
             Violation::TooManyFragments => Status::Limit(Limit::Fragments),
             Violation::TooManyEmptyFragments => Status::Limit(Limit::EmptyFragments),
+            Violation::MessageTooSlow => Status::Limit(Limit::MessageTime),
+            Violation::TooManyControlFrames => Status::Limit(Limit::ControlFrames),
             other => Status::Violation(other),
         }
     }
@@ -301,7 +308,7 @@ mod tests {
         let misuse: Vec<u16> = Misuse::ALL.iter().map(|m| m.code()).collect();
         assert_eq!(misuse, (201..=220).collect::<Vec<_>>());
         let limits: Vec<u16> = Limit::ALL.iter().map(|l| l.code()).collect();
-        assert_eq!(limits, (301..=310).collect::<Vec<_>>());
+        assert_eq!(limits, (301..=313).collect::<Vec<_>>());
         let cases = [
             (Status::Timeout, 7950),
             (Status::Closed(None), 7951),

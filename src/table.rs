@@ -1,13 +1,20 @@
 //! Who is connected: one entry per connection from its acceptance on, with a card once it is a WebSocket.
 
+mod addresses;
+mod gone;
+
+use crate::config::Config;
 use crate::id::{SessionId, WebSocketId};
 use crate::link::{End, Line, Shared, StuckWatch};
 use crate::session::Session;
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Condvar, Mutex, lock, wait};
-use std::collections::{HashMap, HashSet, VecDeque};
+use addresses::Addresses;
+use gone::Gone;
+use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,11 +34,11 @@ pub enum Mode {
     Shared,
 }
 
+/// WebSockets that are asked at once to end when the gateway stops.
+const BATCH: usize = 64;
+
 /// How long a shared WebSocket may go without a look of the clock.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// How many closed WebSockets are remembered, to tell one that was here from one that never was.
-const REMEMBERED: usize = 16_384;
 
 /// What is known of one WebSocket, and does not change.
 #[derive(Debug)]
@@ -76,6 +83,7 @@ struct Entries {
     by_number: HashMap<usize, Entry>,
     by_id: HashMap<WebSocketId, usize>,
     gone: Gone,
+    addresses: Addresses,
     /// Nobody is let in any more.
     shut: bool,
 }
@@ -85,6 +93,8 @@ struct Entry {
     line: Arc<Line>,
     card: Option<Arc<Card>>,
     watch: Watch,
+    /// Where it is counted, if connections are by address. Boxed, as they mostly are not.
+    address: Option<Box<IpAddr>>,
 }
 
 /// What the clock looks for.
@@ -96,31 +106,26 @@ enum Watch {
     Shared(Arc<Shared>, Instant),
 }
 
+impl Entries {
+    fn waits_to_be_asked(&self) -> bool {
+        let mut lines = self.by_number.values().map(|entry| &entry.line);
+        lines.any(|line| line.asked().is_none())
+    }
+
+    /// Asks some of those to end who have not been asked, in no order.
+    fn ask_batch(&self) {
+        let lines = self.by_number.values().map(|entry| &entry.line);
+        let waiting = lines.filter(|line| line.asked().is_none());
+        waiting.take(BATCH).for_each(|line| line.ask(End::Shutdown));
+    }
+}
+
 impl Entry {
     fn shared(&self) -> Option<&Arc<Shared>> {
         match &self.watch {
             Watch::Sends(_) => None,
             Watch::Shared(shared, _) => Some(shared),
         }
-    }
-}
-
-/// The WebSockets that closed lately.
-#[derive(Debug, Default)]
-struct Gone {
-    ids: HashSet<WebSocketId>,
-    in_order: VecDeque<WebSocketId>,
-}
-
-impl Gone {
-    fn remember(&mut self, id: WebSocketId) {
-        if self.in_order.len() >= REMEMBERED
-            && let Some(oldest) = self.in_order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        self.in_order.push_back(id.clone());
-        self.ids.insert(id);
     }
 }
 
@@ -135,21 +140,34 @@ impl Table {
     /// Lets a connection in.
     ///
     /// # Errors
-    /// [`Limit::Connections`]; [`Status::Shutdown`] after [`Table::shut`].
-    pub(crate) fn enter(self: &Arc<Self>, line: &Arc<Line>, most: usize) -> Result<Place, Status> {
+    /// [`Limit::Connections`]; [`Limit::ConnectionsPerAddress`]; [`Status::Shutdown`] after [`Table::shut`].
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        ip: IpAddr,
+        config: &Config,
+    ) -> Result<Place, Status> {
         let mut entries = lock(&self.entries);
         if entries.shut {
             return Err(Status::Shutdown);
         }
-        if entries.by_number.len() >= most {
+        if entries.by_number.len() >= config.max_connections {
             return Err(Limit::Connections.into());
         }
+        let address = match config.max_connections_per_address {
+            0 => None,
+            most => {
+                let counted = entries.addresses.enter(ip, most);
+                Some(Box::new(counted.ok_or(Limit::ConnectionsPerAddress)?))
+            }
+        };
         let number = entries.next;
         entries.next += 1;
         let entry = Entry {
             line: Arc::clone(line),
             card: None,
             watch: Watch::Sends(StuckWatch::new(Instant::now())),
+            address,
         };
         entries.by_number.insert(number, entry);
         Ok(Place {
@@ -158,12 +176,56 @@ impl Table {
         })
     }
 
-    /// Lets nobody in any more, and asks everyone to end.
+    /// Lets nobody in any more, and asks those to end who are not WebSockets yet, and the first [`BATCH`] who are.
     pub(crate) fn shut(&self) {
         let mut entries = lock(&self.entries);
         entries.shut = true;
         for entry in entries.by_number.values() {
-            entry.line.ask(End::Shutdown);
+            if entry.card.is_none() {
+                entry.line.ask(End::Shutdown);
+            }
+        }
+        entries.ask_batch();
+    }
+
+    /// Asks all others to end, in batches over about so much time: who is closed comes back, and not all are to come
+    /// back at once.
+    pub(crate) fn ask_all(&self, time: Duration) {
+        let mut entries = lock(&self.entries);
+        let batches = entries.by_number.len().div_ceil(BATCH);
+        let Some(pause) = u32::try_from(batches)
+            .ok()
+            .and_then(|n| time.checked_div(n))
+        else {
+            return;
+        };
+        let mut asked = entries.by_number.hasher().hash_one(batches);
+        while entries.waits_to_be_asked() {
+            // Half to one and a half of it, so that gateways that stop together do not keep time.
+            asked = entries.by_number.hasher().hash_one(asked);
+            let until =
+                Instant::now() + pause / 2 + pause.mul_f64((asked % 1_024) as f64 / 1_024.0);
+            drop(entries);
+            self.wait_empty(until);
+            entries = lock(&self.entries);
+            entries.ask_batch();
+        }
+    }
+
+    /// Asks those to end who have been open for `lifetime`, each up to a tenth earlier.
+    pub(crate) fn end_old(&self, now: Instant, lifetime: Duration) {
+        let entries = lock(&self.entries);
+        for (number, entry) in &entries.by_number {
+            let Some(card) = &entry.card else {
+                continue;
+            };
+            let age = now.saturating_duration_since(card.opened);
+            if age >= lifetime - lifetime / 10 && entry.line.asked().is_none() {
+                let lot = entries.by_number.hasher().hash_one(number) % 1_024;
+                if age >= lifetime - (lifetime / 10).mul_f64(lot as f64 / 1_024.0) {
+                    entry.line.ask(End::Lifetime);
+                }
+            }
         }
     }
 
@@ -215,7 +277,7 @@ impl Table {
         match entry.map(|entry| (entry.shared(), &entry.card)) {
             Some((Some(shared), Some(card))) => Ok((Arc::clone(shared), Arc::clone(card))),
             Some(_) => Err(Misuse::NotShared.into()),
-            None if entries.gone.ids.contains(id) => Err(Misuse::Gone.into()),
+            None if entries.gone.has(id) => Err(Misuse::Gone.into()),
             None => Err(Misuse::UnknownId.into()),
         }
     }
@@ -322,6 +384,9 @@ impl Drop for Place {
         if let Some(card) = entry.as_ref().and_then(|entry| entry.card.as_ref()) {
             entries.by_id.remove(&card.id);
             entries.gone.remember(card.id.clone());
+        }
+        if let Some(ip) = entry.as_ref().and_then(|entry| entry.address.as_deref()) {
+            entries.addresses.leave(ip);
         }
         if entries.by_number.is_empty() {
             self.table.emptied.notify_all();

@@ -68,7 +68,10 @@ impl Writer {
 
     /// A session that ended takes no more writes; a gateway that stops takes a last one.
     fn has_ended(&self) -> bool {
-        matches!(self.outlet.asked(), Some(End::Session | End::Cut))
+        matches!(
+            self.outlet.asked(),
+            Some(End::Session | End::Lifetime | End::Cut)
+        )
     }
 
     /// What a write would find.

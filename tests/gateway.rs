@@ -163,7 +163,7 @@ fn a_websocket_is_listed_from_its_101_to_its_end() {
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
     #[allow(clippy::type_complexity)] // a table
-    let cases: [(&str, u16, fn(&mut Config)); 9] = [
+    let cases: [(&str, u16, fn(&mut Config)); 11] = [
         ("no connections", 214, |c| c.max_connections = 0),
         ("no time for a handshake", 214, |c| {
             c.handshake_timeout = Duration::ZERO;
@@ -181,6 +181,13 @@ fn a_configuration_that_cannot_work_is_refused() {
         ("no pings, so no pongs", Status::OK, |c| {
             c.ping_interval = Duration::ZERO;
             c.pong_timeout = Duration::ZERO;
+        }),
+        ("any origin, and cookies", 214, |c| {
+            c.origins.allow_any_origin_dangerously();
+        }),
+        ("any origin without cookies", Status::OK, |c| {
+            c.origins.allow_any_origin_dangerously();
+            c.sessions.cookie.clear();
         }),
         ("no end to a write", Status::OK, |c| {
             c.write_timeout = Duration::ZERO;

@@ -405,7 +405,10 @@ fn origins_are_those_of_the_same_host_and_the_listed_ones() {
         }
     });
     let required = config(|c| c.origins.require_origin(true));
-    let open = config(|c| c.origins.allow_any_origin_dangerously());
+    let open = config(|c| {
+        c.origins.allow_any_origin_dangerously();
+        c.sessions.cookie.clear();
+    });
     let same = "the same";
     let cases = [
         (

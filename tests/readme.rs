@@ -54,6 +54,8 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
     assert!(config.host_names.is_empty());
     let defaults = [
         ("max_connections", count(config.max_connections)),
+        ("max_connections_per_address", "0: any number".to_owned()),
+        ("max_lifetime", "0: for good".to_owned()),
         ("stack_size", size(config.stack_size as u64)),
         ("handshake_timeout", time(config.handshake_timeout)),
         ("write_timeout", time(config.write_timeout)),
@@ -65,6 +67,11 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
         (
             "max_empty_fragments",
             count(config.max_empty_fragments as usize),
+        ),
+        ("message_timeout", time(config.message_timeout)),
+        (
+            "max_control_frames",
+            count(config.max_control_frames as usize),
         ),
         ("origins", "same host and port".to_owned()),
         ("host_names", "none".to_owned()),

@@ -23,7 +23,13 @@ type Row = (u16, &'static str, fn() -> Status);
 /// - 301: beyond `max_connections` a client is answered 503; the number is of the table's own
 /// - 302: `messages()` on a machine that has no thread left, which a test cannot ask for
 /// - 304: beyond `max_sockets` a client is answered 503; the number is of the session's own
-const NOT_MET: [Limit; 3] = [Limit::Connections, Limit::Threads, Limit::SocketsPerSession];
+/// - 311: beyond `max_connections_per_address` a client is answered 503; the number is of the table's own
+const NOT_MET: [Limit; 4] = [
+    Limit::Connections,
+    Limit::Threads,
+    Limit::SocketsPerSession,
+    Limit::ConnectionsPerAddress,
+];
 
 /// As the original prints them.
 const ORIGINAL: &[Row] = &[
@@ -205,6 +211,12 @@ const LIMITS: &[Row] = &[
     }),
     (310, "the same where it is to be disconnected", || {
         fill(SlowConsumer::Disconnect)
+    }),
+    (312, "a message that begins and does not end", || {
+        in_small_server(|client| client.send_bytes(b"\x81\x84\0\0\0\0a"))
+    }),
+    (313, "3 pings where 2 are allowed", || {
+        in_small_server(|client| (0..3).for_each(|_| client.ping(b"")))
     }),
 ];
 
@@ -401,6 +413,8 @@ fn in_small_server(act: fn(&mut Client)) -> Status {
         c.max_message = 4;
         c.max_fragments = 4;
         c.max_empty_fragments = 2;
+        c.message_timeout = Duration::from_millis(50);
+        c.max_control_frames = 2;
     });
     serve_one(small, act, |ws| ws.read_message(READ_TIMEOUT).map(drop))
 }

@@ -80,6 +80,13 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             Long("max-connections") => {
                 config.max_connections = number(&mut words, "--max-connections", 1..=usize::MAX)?;
             }
+            Long("max-connections-per-address") => {
+                config.max_connections_per_address =
+                    number(&mut words, "--max-connections-per-address", 0..=usize::MAX)?;
+            }
+            Long("max-lifetime") => {
+                config.max_lifetime = seconds(&mut words, "--max-lifetime")?;
+            }
             Long("ping") => config.ping_interval = seconds(&mut words, "--ping")?,
             Long("session-timeout") => {
                 config.sessions.timeout = seconds(&mut words, "--session-timeout")?;

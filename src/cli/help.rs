@@ -43,6 +43,9 @@ Limits:
   --max-message BYTES        payload of one message; a longer one is answered 1009 [{max_message}]
   --max-fragments N          frames of one message; more are answered 1008 [{max_fragments}]
   --max-connections N        connections at once; one more is answered 503 [{max_connections}]
+  --max-connections-per-address N
+                             of them from one address, 64-bit network for IPv6; 0 is any number [0]
+  --max-lifetime SECONDS     how long a WebSocket may be open, then it is closed with 1001; 0 is for good [0]
   --shared-workers N         threads that serve shared WebSockets; 0 is one for each processor [0]
   --ping SECONDS             silence after which a client is pinged; 0 is never [{ping}]
   --session-timeout SECONDS  idle time after which a session ends; 0 is never [{session}]

@@ -10,26 +10,15 @@ pub(super) fn lines(config: &Config) -> String {
         .collect()
 }
 
-/// A sentence for each limit that is off.
-pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
-    let off = [
-        (
-            config.ping_interval.is_zero(),
-            "ping_interval is off: a client that is gone without a word keeps its connection",
-        ),
-        (
-            config.sessions.timeout.is_zero(),
-            "sessions.timeout is off: sessions never end by themselves, until there are sessions.max_sessions",
-        ),
-    ];
-    let off = off.into_iter().filter(|(is_off, _)| *is_off);
-    off.map(|(_, warning)| warning).collect()
-}
-
 fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let (sessions, shared) = (&config.sessions, &config.shared);
     vec![
         ("max_connections", config.max_connections.to_string()),
+        (
+            "max_connections_per_address",
+            number(config.max_connections_per_address),
+        ),
+        ("max_lifetime", time(config.max_lifetime)),
         ("stack_size", config.stack_size.to_string()),
         ("handshake_timeout", time(config.handshake_timeout)),
         ("write_timeout", time(config.write_timeout)),
@@ -42,9 +31,14 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
             "max_empty_fragments",
             config.max_empty_fragments.to_string(),
         ),
+        ("message_timeout", time(config.message_timeout)),
+        (
+            "max_control_frames",
+            number(config.max_control_frames as usize),
+        ),
         ("origins", config.origins.to_string()),
         ("host_names", listed(&config.host_names)),
-        ("sessions.cookie", sessions.cookie.clone()),
+        ("sessions.cookie", cookie(&sessions.cookie)),
         ("sessions.path", sessions.path.clone()),
         ("sessions.timeout", time(sessions.timeout)),
         ("sessions.max_sessions", sessions.max_sessions.to_string()),
@@ -67,6 +61,21 @@ fn time(time: Duration) -> String {
         "off".to_owned()
     } else {
         format!("{time:?}")
+    }
+}
+
+/// A number, or what zero means.
+fn number(number: usize) -> String {
+    match number {
+        0 => "off".to_owned(),
+        number => number.to_string(),
+    }
+}
+
+fn cookie(name: &str) -> String {
+    match name {
+        "" => "off".to_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -108,12 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_off_is_warned_of() {
+    fn what_is_off_says_so() {
         let mut config = Config::default();
-        assert_eq!(warnings(&config), Vec::<&str>::new());
         config.ping_interval = Duration::ZERO;
-        config.sessions.timeout = Duration::ZERO;
-        assert_eq!(warnings(&config).len(), 2);
-        assert!(lines(&config).contains("\nping_interval = off\n"));
+        let lines = lines(&config);
+        assert!(lines.contains("\nping_interval = off\n"));
+        assert!(lines.contains("\nmax_connections_per_address = off\n"));
     }
 }

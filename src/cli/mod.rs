@@ -32,7 +32,7 @@ pub(crate) fn run(words: lexopt::Parser) -> ExitCode {
         Ok(Wish::Help) => print(help::text()),
         Ok(Wish::Version) => print(concat!("csp-websocket ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Wish::PrintConfig(config)) => {
-            for warning in limits::warnings(&config) {
+            for warning in config.warnings() {
                 complain(format_args!("warning: {warning}"));
             }
             print(limits::lines(&config))

@@ -41,9 +41,6 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     for line in limits::lines(&config).lines() {
         log::debug!("{line}");
     }
-    for warning in limits::warnings(&config) {
-        log::warn!("{warning}");
-    }
     let mut gateway = Gateway::bind(listen.as_str(), config)
         .map_err(|status| cannot_listen(&listen, &status))?
         .page("/", "text/html; charset=utf-8", page());

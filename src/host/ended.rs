@@ -26,7 +26,10 @@ pub(super) fn failed<T>(
 }
 
 fn is_clients_fault(status: &Status) -> bool {
-    use Limit::{EmptyFragments, Fragments, MessageLength, OutboxFull, SlowConsumer, WriteTimeout};
+    use Limit::{
+        ControlFrames, EmptyFragments, Fragments, MessageLength, MessageTime, OutboxFull,
+        SlowConsumer, WriteTimeout,
+    };
     matches!(
         status,
         Status::Violation(_)
@@ -34,6 +37,8 @@ fn is_clients_fault(status: &Status) -> bool {
                 MessageLength
                     | Fragments
                     | EmptyFragments
+                    | MessageTime
+                    | ControlFrames
                     | WriteTimeout
                     | OutboxFull
                     | SlowConsumer

@@ -208,7 +208,7 @@ impl Handshake<'_> {
         let sessions = self.host.handle.sessions();
         let uses =
             guarded(|| server.use_session()).map_err(|panic| panicked("use_session", &panic))?;
-        if !uses {
+        if !uses || self.host.handle.config().sessions.cookie.is_empty() {
             return Ok((sessions.transient().map_err(no)?, false));
         }
         match self
@@ -279,7 +279,7 @@ impl Handshake<'_> {
             let shared = Arc::new(Shared::new(number, hub, line, Conn::new(limits), policy));
             Link::Shared(SharedEnd::of_server(shared, rest))
         } else {
-            let dedicated = Dedicated::new(line, rest, limits, Timing::of(config));
+            let dedicated = Dedicated::new(line, rest, limits, timing(config, choice));
             Link::Dedicated(Box::new(dedicated))
         };
         let request = Some(self.request.clone());
@@ -297,6 +297,15 @@ impl Handshake<'_> {
         }
         self.place.register(ws.card(), shared);
     }
+}
+
+fn timing(config: &Config, choice: &Choice) -> Timing {
+    let mut timing = Timing::of(config);
+    if choice.mode == Mode::Raw {
+        // What frames a byte stream comes in is nobody's business, nor how long one takes.
+        timing.message_timeout = Duration::ZERO;
+    }
+    timing
 }
 
 fn limits(config: &Config, choice: &Choice) -> Limits {

@@ -22,6 +22,8 @@ pub(crate) struct Timing {
     pub(crate) close_timeout: Duration,
     pub(crate) ping_interval: Duration,
     pub(crate) pong_timeout: Duration,
+    pub(crate) message_timeout: Duration,
+    pub(crate) max_control_frames: u32,
 }
 
 impl Timing {
@@ -31,6 +33,8 @@ impl Timing {
             close_timeout: config.close_timeout,
             ping_interval: config.ping_interval,
             pong_timeout: config.pong_timeout,
+            message_timeout: config.message_timeout,
+            max_control_frames: config.max_control_frames,
         }
     }
 }
@@ -97,7 +101,7 @@ impl Dedicated {
     /// A session that ended takes no more writes; a gateway that stops takes a last one.
     fn heed(&mut self) -> Result<(), Status> {
         match self.wire.line().asked() {
-            Some(end @ End::Session) => {
+            Some(end @ (End::Session | End::Lifetime)) => {
                 self.wire.close_for(end)?;
                 Err(Status::Closed(None))
             }
@@ -222,6 +226,8 @@ mod tests {
             close_timeout: Duration::from_secs(60),
             ping_interval: Duration::ZERO,
             pong_timeout: Duration::ZERO,
+            message_timeout: Duration::ZERO,
+            max_control_frames: 0,
         };
         let mut link = Dedicated::new(Arc::clone(&line), b"", Limits::default(), timing);
         drop(client);

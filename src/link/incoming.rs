@@ -7,6 +7,7 @@
 use super::Timing;
 use super::gather::{Ask, Patience, Source, gather};
 use super::line::{End, Line, is_timeout};
+use super::pace::{Allowance, Lag};
 use super::wire::Wire;
 use crate::proto::{Assembler, Data, Event, Inbox, Violation};
 use crate::status::Status;
@@ -45,6 +46,9 @@ struct Intake {
     ping_waits: bool,
     /// The peer broke the protocol: there is nothing to come but the end of the stream.
     failed: bool,
+    /// How long the message that is arriving has been waited for.
+    lag: Lag,
+    control_frames: Allowance,
 }
 
 impl Incoming {
@@ -59,6 +63,8 @@ impl Incoming {
                 pinged: None,
                 ping_waits: false,
                 failed: false,
+                lag: Lag::default(),
+                control_frames: Allowance::new(timing.max_control_frames, Instant::now()),
             },
         }
     }
@@ -97,7 +103,21 @@ struct OwnThread<'a> {
 
 impl Source for OwnThread<'_> {
     fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation> {
-        self.wire.receive(&mut self.intake.inbox, want)
+        let intake = &mut *self.intake;
+        let received = self.wire.receive(&mut intake.inbox, want);
+        match &received {
+            Ok(Some(Event::Data(piece))) if piece.message_end => intake.lag.clear(),
+            Ok(Some(Event::Ping | Event::Pong)) => {
+                let most = intake.timing.max_control_frames;
+                if !intake.control_frames.take(most, Instant::now()) {
+                    let violation = Violation::TooManyControlFrames;
+                    self.wire.fail(violation);
+                    return Err(violation);
+                }
+            }
+            _ => {}
+        }
+        received
     }
 
     fn fail(&mut self, violation: Violation) {
@@ -133,6 +153,10 @@ impl Intake {
         }
         let may_wait = !patience.timeout.is_zero();
         wire.flush_replies(may_wait)?;
+        let amid = !self.inbox.unread().is_empty() || wire.with(|conn| conn.is_amid());
+        if !amid {
+            self.lag.clear();
+        }
         loop {
             if let Some(end) = wire.line().asked() {
                 return Err(asked(wire, end));
@@ -146,9 +170,17 @@ impl Intake {
                     wire.line().recv_now(self.inbox.space())
                 }
                 left => {
-                    let wait = self.until_keepalive(now).into_iter().chain(left).min();
+                    let rest = self.lag.left(self.timing.message_timeout, now);
+                    let rest = rest.filter(|_| amid);
+                    if rest == Some(Duration::ZERO) {
+                        let violation = Violation::MessageTooSlow;
+                        wire.fail(violation);
+                        return Err(self.failed(wire, violation));
+                    }
+                    let keepalive = self.until_keepalive(now);
+                    let wait = keepalive.into_iter().chain(left).chain(rest).min();
                     self.set_wait(wire.line(), wait)?;
-                    wire.line().recv(self.inbox.space())
+                    self.recv(wire.line(), now, amid)
                 }
             };
             match received {
@@ -175,6 +207,17 @@ impl Intake {
                 Err(_) => return Err(lost(wire)),
             }
         }
+    }
+
+    /// Waits for bytes; `amid` a message, that time counts.
+    fn recv(&mut self, line: &Line, now: Instant, amid: bool) -> io::Result<usize> {
+        if !amid {
+            return line.recv(self.inbox.space());
+        }
+        self.lag.wait(now);
+        let received = line.recv(self.inbox.space());
+        self.lag.resume(Instant::now());
+        received
     }
 
     /// Sets the socket's read timeout if it is not near enough what it should be. A wait that ends early
@@ -300,7 +343,7 @@ fn lost(wire: &mut Wire) -> Status {
 fn asked(wire: &mut Wire, end: End) -> Status {
     match end {
         End::Shutdown => return Status::Shutdown,
-        End::Session => drop(wire.close_for(end)),
+        End::Session | End::Lifetime => drop(wire.close_for(end)),
         End::Cut => wire.end_of_stream(),
         End::Ended => {}
     }
@@ -328,6 +371,8 @@ mod tests {
             close_timeout: Duration::from_secs(5),
             ping_interval: Duration::ZERO,
             pong_timeout: Duration::ZERO,
+            message_timeout: Duration::ZERO,
+            max_control_frames: 0,
         };
         let conn = Conn::new(Default::default());
         let mut wire = Wire::new(Arc::clone(&line), conn, timing.write_timeout);

@@ -24,8 +24,10 @@ pub(crate) enum End {
     Session = 2,
     /// The gateway stops (1001).
     Shutdown = 3,
+    /// It has been open for as long as it may (1001).
+    Lifetime = 4,
     /// There is nothing left to wait for: both halves are shut.
-    Cut = 4,
+    Cut = 5,
 }
 
 impl End {
@@ -34,6 +36,10 @@ impl End {
         match self {
             End::Session => Some((CloseCode::POLICY, "the session has ended")),
             End::Shutdown => Some((CloseCode::GOING_AWAY, "the gateway is shutting down")),
+            End::Lifetime => Some((
+                CloseCode::GOING_AWAY,
+                "the WebSocket has been open for as long as it may",
+            )),
             End::Ended | End::Cut => None,
         }
     }
@@ -134,7 +140,8 @@ impl Line {
             1 => Some(End::Ended),
             2 => Some(End::Session),
             3 => Some(End::Shutdown),
-            4 => Some(End::Cut),
+            4 => Some(End::Lifetime),
+            5 => Some(End::Cut),
             _ => None,
         }
     }

@@ -16,6 +16,7 @@ mod either;
 mod gather;
 mod incoming;
 mod line;
+mod pace;
 mod shared;
 mod wire;
 

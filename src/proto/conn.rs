@@ -257,6 +257,12 @@ impl Conn {
         }
     }
 
+    /// True while a frame or a message has begun to arrive and not ended. What of a header is still in the inbox does
+    /// not count.
+    pub fn is_amid(&self) -> bool {
+        self.arriving.is_some() || self.decoder.is_amid()
+    }
+
     /// The peer's half of the stream ended, or the stream failed.
     pub fn end_of_stream(&mut self) {
         self.state.next(Input::EndOfStream);

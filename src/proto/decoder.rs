@@ -41,6 +41,11 @@ impl Decoder {
         Decoder::default()
     }
 
+    /// True between the header of a frame and the end of its payload.
+    pub fn is_amid(&self) -> bool {
+        self.frame.is_some()
+    }
+
     /// The next header or stretch, `None` if more bytes are needed. A stretch of data is at most `most`
     /// bytes long; a control frame's payload always comes as one.
     ///

@@ -40,6 +40,10 @@ pub enum Violation {
     TooManyFragments,
     /// More empty fragments in one message than the connection takes.
     TooManyEmptyFragments,
+    /// The rest of a message did not come in time.
+    MessageTooSlow,
+    /// More pings and pongs in a time than the connection takes.
+    TooManyControlFrames,
 }
 
 impl Violation {
@@ -48,7 +52,10 @@ impl Violation {
         match self {
             Violation::NotUtf8 | Violation::CloseReason => CloseCode::INVALID_PAYLOAD,
             Violation::MessageTooLong => CloseCode::TOO_BIG,
-            Violation::TooManyFragments | Violation::TooManyEmptyFragments => CloseCode::POLICY,
+            Violation::TooManyFragments
+            | Violation::TooManyEmptyFragments
+            | Violation::MessageTooSlow
+            | Violation::TooManyControlFrames => CloseCode::POLICY,
             _ => CloseCode::PROTOCOL,
         }
     }
@@ -71,6 +78,8 @@ impl Violation {
             Violation::MessageTooLong => "a message is too long",
             Violation::TooManyFragments => "a message has too many fragments",
             Violation::TooManyEmptyFragments => "a message has too many empty fragments",
+            Violation::MessageTooSlow => "the rest of a message did not come in time",
+            Violation::TooManyControlFrames => "there are too many pings and pongs",
         }
     }
 }

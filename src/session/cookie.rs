@@ -3,7 +3,7 @@
 use super::SessionId;
 use crate::config::SessionConfig;
 
-/// Name and path of the cookie, both checked.
+/// Name and path of the cookie, both checked; without a name there is none.
 #[derive(Debug)]
 pub(super) struct Cookie {
     name: String,
@@ -15,7 +15,7 @@ impl Cookie {
     /// with a line in the log: a session table is always safe to use, and a gateway refuses such a configuration.
     pub(super) fn new(config: &SessionConfig) -> Cookie {
         let standard = SessionConfig::default();
-        let name = match is_name(&config.cookie) {
+        let name = match is_name(&config.cookie) || config.cookie.is_empty() {
             true => config.cookie.clone(),
             false => replaced("name", &config.cookie, standard.cookie),
         };
@@ -28,6 +28,9 @@ impl Cookie {
 
     /// The value for `Set-Cookie`. No `Expires`: the cookie lives as long as the browser, the session decides itself.
     pub(super) fn set(&self, id: &SessionId) -> String {
+        if self.name.is_empty() {
+            return String::new();
+        }
         let (name, id, path) = (&self.name, id.as_str(), &self.path);
         format!("{name}={id}; Path={path}; HttpOnly; SameSite=Strict")
     }
@@ -37,7 +40,7 @@ impl Cookie {
     pub(super) fn ids(&self, header: &str) -> impl Iterator<Item = SessionId> {
         header.split(';').filter_map(|pair| {
             let (name, value) = pair.split_once('=')?;
-            let ours = name.trim_matches(BLANKS) == self.name;
+            let ours = !self.name.is_empty() && name.trim_matches(BLANKS) == self.name;
             ours.then(|| unquoted(value.trim_matches(BLANKS)).parse().ok())?
         })
     }
@@ -45,7 +48,7 @@ impl Cookie {
 
 /// Whether the name and path of `config` can stand in a `Set-Cookie` field.
 pub(crate) fn is_sound(config: &SessionConfig) -> bool {
-    is_name(&config.cookie) && is_path(&config.path)
+    (is_name(&config.cookie) || config.cookie.is_empty()) && is_path(&config.path)
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];

@@ -123,7 +123,7 @@ impl SessionTable {
     }
 
     /// The value of the `Set-Cookie` header that gives the session to a browser: `name=ID; Path=…; HttpOnly;
-    /// SameSite=Strict`.
+    /// SameSite=Strict`. Empty if there is to be no cookie ([`SessionConfig::cookie`]).
     pub fn set_cookie(&self, session: &Session) -> String {
         self.shared.cookie.set(session.id())
     }

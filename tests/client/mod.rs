@@ -59,6 +59,11 @@ impl Client {
     pub fn dial(addr: SocketAddr) -> Client {
         let stream = TcpStream::connect_timeout(&addr, LIMIT)
             .unwrap_or_else(|e| panic!("connecting to {addr}: {e}"));
+        Client::over(stream)
+    }
+
+    /// The client's end of a connection that is there.
+    pub fn over(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Client {
             stream,

@@ -132,7 +132,10 @@ impl Scene {
         let rules = super::pool::rules(&config);
         let hub = Arc::new(Hub::new(Queue::new(wake), None, rules));
         let line = Arc::new(Line::new(socket));
-        let place = handle.table().enter(&line, 1).unwrap();
+        let place = handle
+            .table()
+            .enter(&line, peer.ip(), handle.config())
+            .unwrap();
         let session = handle.sessions().create().unwrap();
         let id = WebSocketId::new().unwrap();
         let attached = session.attach(&line).unwrap();

@@ -91,6 +91,14 @@ impl State {
         self.flush();
     }
 
+    /// The peer broke a rule, and the close frame that says so is queued: it goes out, and nothing is to come but the
+    /// end of the stream.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+        self.flush();
+        self.part();
+    }
+
     /// After a fault the peer is told that nothing follows its close frame.
     pub(super) fn part(&mut self) {
         if self.failed

@@ -3,10 +3,10 @@
 //! The table looks at each connection when something may be due of itself: a ping, the end of an idle one. One that
 //! waits for its client, with bytes or with a close, is urgent: the hub looks at those at each tick.
 
-use super::{Hub, Shared, State};
+use super::{Hub, Shared, State, Turn};
 use crate::link::Timing;
 use crate::link::line::{End, STRIDE};
-use crate::proto::CloseCode;
+use crate::proto::{CloseCode, Violation};
 use crate::sync::lock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ enum Due {
     Ping,
     /// It has not answered a ping.
     Silent,
+    /// The rest of a message has not come.
+    Slow,
     /// It has taken too little of what waits for it.
     Stuck,
     /// No message has come or gone for too long.
@@ -57,11 +59,15 @@ impl Shared {
                 let _ = state.conn.close(CloseCode::GOING_AWAY, reason);
                 state.flush();
             }
+            Due::Slow => {
+                state.conn.fail(Violation::MessageTooSlow);
+                state.fail();
+            }
             Due::Cut => line.cut_quietly(),
             Due::Stuck | Due::Silent => state.lose(),
         }
         self.attend(&mut state);
-        if state.asked() == Some(End::Cut) || matches!(due, Due::Idle) {
+        if state.asked() == Some(End::Cut) || matches!(due, Due::Idle | Due::Slow) {
             self.call_locked(&mut state);
         }
         let next = state.next_look(idle, &self.hub.rules.timing);
@@ -70,6 +76,7 @@ impl Shared {
         match due {
             Due::Stuck => log::info!("{}: takes too little of what waits for it", line.peer()),
             Due::Silent => log::info!("{}: does not answer a ping, given up", line.peer()),
+            Due::Slow => log::info!("{}: {}", line.peer(), Violation::MessageTooSlow),
             _ => {}
         }
         next
@@ -77,7 +84,8 @@ impl Shared {
 
     /// Has the clock look at it soon, if it waits for the client with something that the client may never do.
     pub(super) fn attend(self: &Arc<Self>, state: &mut State) {
-        if !state.urgent && (state.outbox.is_blocked() || state.closing.is_some()) {
+        let waits = state.outbox.is_blocked() || state.closing.is_some() || state.lag.is_waiting();
+        if waits && !state.urgent {
             state.urgent = true;
             lock(&self.hub.urgent).push(Arc::clone(self));
         }
@@ -107,6 +115,8 @@ impl State {
             Due::Cut
         } else if !self.conn.is_open() {
             Due::Nothing
+        } else if self.is_slow(now, timing.message_timeout) {
+            Due::Slow
         } else if !idle.is_zero() && since(self.idle_since) >= idle {
             Due::Idle
         } else if self.pinged && since(self.quiet_since) >= timing.pong_timeout {
@@ -116,6 +126,11 @@ impl State {
         } else {
             Due::Nothing
         }
+    }
+
+    /// Nobody is busy with it, and the rest of a message has been waited for too long.
+    fn is_slow(&self, now: Instant, limit: Duration) -> bool {
+        self.turn == Turn::Resting && self.lag.left(limit, now) == Some(Duration::ZERO)
     }
 
     /// The client has said something.

@@ -9,7 +9,7 @@ use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Kind, Span, Violati
 use crate::status::Status;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Answers that may gather while a batch of received frames is gone through.
 const REPLIES: usize = 4 * 1_024;
@@ -154,7 +154,7 @@ impl SharedEnd {
         let mut inbox = self.inbox.take().unwrap_or_default();
         self.left = inbox.unread().into();
         inbox.discard();
-        (inbox, self.shared.end_turn())
+        (inbox, self.shared.end_turn(!self.left.is_empty()))
     }
 
     fn gather(
@@ -215,7 +215,20 @@ impl Source for OwnTurn<'_> {
         let received = state.conn.receive(self.inbox, want);
         match received {
             Ok(Some(Event::Close)) => state.left |= open,
-            Ok(Some(Event::Data(_))) => state.active = true,
+            Ok(Some(Event::Data(piece))) => {
+                state.active = true;
+                if piece.message_end {
+                    state.lag.clear();
+                }
+            }
+            Ok(Some(Event::Ping | Event::Pong)) => {
+                let most = self.shared.hub.rules.timing.max_control_frames;
+                if !state.control_frames.take(most, Instant::now()) {
+                    let violation = Violation::TooManyControlFrames;
+                    state.conn.fail(violation);
+                    return Err(violation);
+                }
+            }
             _ => {}
         }
         received
@@ -226,10 +239,7 @@ impl Source for OwnTurn<'_> {
     }
 
     fn failed(&mut self, violation: Violation) -> Status {
-        let mut state = self.shared.lock();
-        state.failed = true;
-        state.flush();
-        state.part();
+        self.shared.lock().fail();
         violation.into()
     }
 
@@ -246,6 +256,7 @@ impl Source for OwnTurn<'_> {
     }
 
     fn fill(&mut self, patience: &mut Patience) -> Result<(), Status> {
+        let limit = self.shared.hub.rules.timing.message_timeout;
         let mut state = self.shared.lock();
         loop {
             // What waits to be written does so no longer than the reading goes on by itself.
@@ -278,7 +289,23 @@ impl Source for OwnTurn<'_> {
             if over {
                 return Err(Status::Timeout);
             }
-            state = self.shared.wait_changed(state, left);
+            if self.inbox.unread().is_empty() && !state.conn.is_amid() {
+                state = self.shared.wait_changed(state, left);
+                continue;
+            }
+            let now = Instant::now();
+            let rest = state.lag.left(limit, now);
+            if rest == Some(Duration::ZERO) {
+                let violation = Violation::MessageTooSlow;
+                state.conn.fail(violation);
+                state.fail();
+                return Err(violation.into());
+            }
+            state.lag.wait(now);
+            state = self
+                .shared
+                .wait_changed(state, left.into_iter().chain(rest).min());
+            state.lag.resume(Instant::now());
         }
     }
 }
@@ -291,8 +318,13 @@ impl Shared {
         std::mem::take(&mut self.lock().left)
     }
 
-    fn end_turn(self: &Arc<Self>) -> bool {
+    /// `begun`: part of a frame's header has come.
+    fn end_turn(self: &Arc<Self>, begun: bool) -> bool {
         let mut state = self.lock();
+        state.amid = begun || state.conn.is_amid();
+        if !state.amid {
+            state.lag.clear();
+        }
         state.flush();
         self.attend(&mut state);
         if state.is_flushed() {
@@ -333,7 +365,7 @@ impl State {
     pub(super) fn told(&mut self, end: End) -> Status {
         match end {
             End::Shutdown if self.conn.is_open() => return Status::Shutdown,
-            End::Session => self.close_for(end),
+            End::Session | End::Lifetime => self.close_for(end),
             End::Cut => self.lose(),
             End::Shutdown | End::Ended => {}
         }

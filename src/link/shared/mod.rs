@@ -42,6 +42,7 @@ pub(crate) use writing::{Common, Urgency};
 use super::Timing;
 use super::incoming::DRAIN;
 use super::line::{End, Line};
+use super::pace::{Allowance, Lag};
 use crate::config::SlowConsumer;
 use crate::proto::{CloseFrame, Conn, Inbox};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
@@ -140,6 +141,11 @@ struct State {
     topics: Option<Box<Vec<Arc<str>>>>,
     /// It is among the [`Hub::urgent`].
     urgent: bool,
+    /// A message has begun and not ended, of what the last turn went through.
+    amid: bool,
+    /// How long it has been waited for.
+    lag: Lag,
+    control_frames: Allowance,
 }
 
 /// Who has the turn.
@@ -193,6 +199,9 @@ impl Shared {
             budget: DRAIN as u32,
             topics: None,
             urgent: false,
+            amid: false,
+            lag: Lag::default(),
+            control_frames: Allowance::new(hub.rules.timing.max_control_frames, now),
         };
         Shared {
             number,
@@ -278,6 +287,10 @@ impl Shared {
             self.hub.queue.push_again(Arc::clone(self));
         } else {
             state.turn = Turn::Resting;
+            if state.amid && !state.paused {
+                state.lag.wait(Instant::now());
+                self.attend(&mut state);
+            }
         }
     }
 
@@ -404,6 +417,9 @@ impl State {
         match self.turn {
             Turn::Resting => {
                 self.turn = Turn::Queued;
+                if self.lag.is_waiting() {
+                    self.lag.resume(Instant::now());
+                }
                 return true;
             }
             Turn::Running => self.turn = Turn::RunningAgain,

@@ -140,7 +140,7 @@ impl Shared {
     /// A session that ended takes no more writes; a gateway that stops takes a last one.
     fn heed(self: &Arc<Self>, state: &mut State) -> Result<(), Status> {
         match state.asked() {
-            Some(end @ End::Session) => {
+            Some(end @ (End::Session | End::Lifetime)) => {
                 state.close_for(end);
                 Err(Status::Closed(None))
             }
