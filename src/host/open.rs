@@ -91,7 +91,7 @@ fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
         if left.is_zero() {
             return Err(No::Gone("the request did not come in time"));
         }
-        if line.socket().set_read_timeout(Some(left)).is_err() {
+        if line.set_read_timeout(Some(left)).is_err() {
             return Err(No::Gone("the connection was lost"));
         }
         match line.recv(head.space()) {
@@ -375,7 +375,7 @@ fn part_with(host: &Host, line: &Line, answer: &[u8]) {
     let mut sink = [0; 4_096];
     while line.asked().is_none() {
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || line.socket().set_read_timeout(Some(left)).is_err() {
+        if left.is_zero() || line.set_read_timeout(Some(left)).is_err() {
             return;
         }
         match line.recv(&mut sink) {

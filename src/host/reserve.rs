@@ -1,6 +1,7 @@
 //! One descriptor kept back, to say no with, or to stop with, when there are no others.
 
 use super::turn_away::write_now;
+use crate::link::Line;
 use crate::proto::Rejection;
 use crate::sync::{Mutex, lock};
 use std::fs::File;
@@ -22,7 +23,7 @@ impl Reserve {
         let accepted = self.lend(|| {
             listener.set_nonblocking(true)?;
             let (socket, _) = listener.accept()?;
-            write_now(&socket, Rejection::Busy);
+            write_now(&Line::new(socket), Rejection::Busy);
             io::Result::Ok(())
         });
         let _ = listener.set_nonblocking(false);

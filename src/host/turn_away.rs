@@ -6,8 +6,7 @@
 use crate::link::Line;
 use crate::proto::{Rejection, answer};
 use crate::sync::{Mutex, lock};
-use std::io::{self, Write};
-use std::net::TcpStream;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +35,7 @@ struct Leaving {
 impl TurnAway {
     /// Says no without waiting. True if the clock has to look.
     pub(crate) fn refuse(&self, line: Arc<Line>, rejection: Rejection) -> bool {
-        write_now(line.socket(), rejection);
+        write_now(&line, rejection);
         line.half_close();
         let mut leaving = lock(&self.leaving);
         let room = leaving.len() < MOST;
@@ -62,7 +61,7 @@ impl Leaving {
     fn stays(&mut self) -> bool {
         let mut sink = [0; 4_096];
         loop {
-            match self.line.recv(&mut sink) {
+            match self.line.recv_now(&mut sink) {
                 Ok(n) if n > 0 && n <= self.budget => self.budget -= n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
@@ -73,15 +72,14 @@ impl Leaving {
 }
 
 /// Writes the answer into a socket whose buffer is empty, so that it fits; if not, so be it.
-pub(super) fn write_now(mut socket: &TcpStream, rejection: Rejection) {
-    let _ = socket.set_nonblocking(true);
-    let _ = socket.write(&answer::rejected(rejection, None));
+pub(super) fn write_now(line: &Line, rejection: Rejection) {
+    let _ = line.send_now(&answer::rejected(rejection, None));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn few_are_kept_and_none_is_waited_for() {
@@ -92,7 +90,7 @@ mod tests {
             clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             let line = Arc::new(Line::new(listener.accept().unwrap().0));
             let wait = Some(Duration::from_secs(5));
-            line.socket().set_read_timeout(wait).unwrap();
+            line.set_read_timeout(wait).unwrap();
             turn_away.refuse(line, Rejection::Busy)
         };
         assert!(refuse());

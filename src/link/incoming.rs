@@ -230,7 +230,7 @@ impl Intake {
             (set, wait) => set == wait && wait.is_none(),
         };
         if !near {
-            line.socket().set_read_timeout(wait)?;
+            line.set_read_timeout(wait)?;
             self.wait = wait;
         }
         Ok(())
@@ -364,7 +364,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let line = Arc::new(Line::new(listener.accept().unwrap().0));
         let handshake = Some(Duration::from_secs(10));
-        line.socket().set_read_timeout(handshake).unwrap();
+        line.set_read_timeout(handshake).unwrap();
 
         let timing = Timing {
             write_timeout: Duration::from_secs(10),
@@ -381,6 +381,6 @@ mod tests {
         let mut data = Data::new();
         let read = incoming.read(&mut wire, &mut data, Ask::message(9), Duration::MAX);
         assert!(read.unwrap());
-        assert_eq!(line.socket().read_timeout().unwrap(), None);
+        assert_eq!(line.stream().tcp().read_timeout().unwrap(), None);
     }
 }

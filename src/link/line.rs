@@ -6,9 +6,10 @@
 //! connection; nothing here duplicates it.
 
 use super::shared::Shared;
+use super::stream::Stream;
 use crate::proto::CloseCode;
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{OnceLock, Weak};
 use std::thread;
@@ -60,7 +61,7 @@ pub(crate) const STRIDE: usize = 256 * 1_024;
 /// One socket and the reason it was asked to end for, shared with whoever may ask.
 #[derive(Debug)]
 pub(crate) struct Line {
-    socket: TcpStream,
+    stream: Stream,
     asked: AtomicU8,
     /// Odd while a `send` is under way; each one adds two. Tells a stuck send from a busy one.
     sends: AtomicU32,
@@ -69,9 +70,9 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn new(socket: TcpStream) -> Line {
+    pub(crate) fn new(stream: impl Into<Stream>) -> Line {
         Line {
-            socket,
+            stream: stream.into(),
             asked: AtomicU8::new(0),
             sends: AtomicU32::new(0),
             shared: OnceLock::new(),
@@ -82,13 +83,13 @@ impl Line {
     /// asked before this has shut the reading half: the connection has to look by itself.
     pub(super) fn set_shared(&self, shared: Weak<Shared>) -> io::Result<()> {
         let _ = self.shared.set(shared);
-        self.socket.set_nonblocking(true)
+        self.stream.set_nonblocking(true)
     }
 
     /// Sets what every accepted socket has: no delay for small writes, and a limit for each send.
     pub(crate) fn prepare(&self, write_timeout: Duration) -> io::Result<()> {
-        self.socket.set_nodelay(true)?;
-        self.socket.set_write_timeout(nonzero(write_timeout))
+        self.stream.set_nodelay()?;
+        self.stream.set_write_timeout(nonzero(write_timeout))
     }
 
     /// Asks the connection to end and wakes its reader. Only the first reason counts.
@@ -97,7 +98,7 @@ impl Line {
             .asked
             .compare_exchange(0, end as u8, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() && !self.call_shared() {
-            let _ = self.socket.shutdown(Shutdown::Read);
+            let _ = self.stream.shutdown(Shutdown::Read);
         }
     }
 
@@ -119,7 +120,7 @@ impl Line {
     /// The same for the shared connection itself, which need not be called.
     pub(super) fn cut_quietly(&self) {
         if self.asked.swap(End::Cut as u8, Ordering::SeqCst) != End::Cut as u8 {
-            let _ = self.socket.shutdown(Shutdown::Both);
+            let _ = self.stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -148,45 +149,51 @@ impl Line {
 
     /// True once the peer has reset the connection, which a `recv` does not tell after [`Line::ask`].
     pub(crate) fn is_reset(&self) -> bool {
-        self.socket.peer_addr().is_err()
+        self.stream.peer_addr().is_err()
     }
 
     /// Says to the peer that nothing more comes.
     pub(crate) fn half_close(&self) {
-        let _ = self.socket.shutdown(Shutdown::Write);
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The peer's address, for log lines.
     pub(crate) fn peer(&self) -> String {
-        let peer = self.socket.peer_addr();
+        let peer = self.stream.peer_addr();
         peer.map_or_else(
             |_| "a client that is gone".to_owned(),
             |peer| peer.to_string(),
         )
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket
+    /// What the poll needs.
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
-    /// One `recv`, as long as the socket's read timeout allows.
+    /// How long each `recv` may wait from now on; `None` is without end.
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.stream.set_read_timeout(timeout)
+    }
+
+    /// One `recv`, as long as the read timeout allows.
     pub(crate) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        (&self.socket).read(space)
+        self.stream.recv(space)
     }
 
     /// One `recv` that does not wait. While it lasts a send of another thread may find the socket
     /// non-blocking, too; [`Line::send`] knows.
     pub(crate) fn recv_now(&self, space: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_nonblocking(true)?;
-        let received = (&self.socket).read(space);
-        self.socket.set_nonblocking(false)?;
+        self.stream.set_nonblocking(true)?;
+        let received = self.stream.recv(space);
+        self.stream.set_nonblocking(false)?;
         received
     }
 
     /// One write of a shared connection, whose socket never waits; `None` if nothing goes just now.
     pub(super) fn write_some(&self, slices: &[IoSlice<'_>]) -> Result<Option<usize>, SendFault> {
         loop {
-            match (&self.socket).write_vectored(slices) {
+            match self.stream.write_vectored(slices) {
                 Ok(0) => return Err(SendFault::Lost),
                 Ok(n) => return Ok(Some(n)),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -200,9 +207,9 @@ impl Line {
     /// a time, as [`Line::send`].
     pub(crate) fn send_now(&self, bytes: &[u8]) -> Result<usize, SendFault> {
         let lost = |_| SendFault::Lost;
-        self.socket.set_nonblocking(true).map_err(lost)?;
-        let sent = (&self.socket).write(bytes);
-        self.socket.set_nonblocking(false).map_err(lost)?;
+        self.stream.set_nonblocking(true).map_err(lost)?;
+        let sent = self.stream.write(bytes);
+        self.stream.set_nonblocking(false).map_err(lost)?;
         match sent {
             Ok(0) => Err(SendFault::Lost),
             Ok(n) => Ok(n),
@@ -227,9 +234,11 @@ impl Line {
             let stride = body.get(..STRIDE).unwrap_or(body);
             self.sends.fetch_add(1, Ordering::Relaxed);
             let sent = match (head.is_empty(), stride.is_empty()) {
-                (true, _) => (&self.socket).write(stride),
-                (_, true) => (&self.socket).write(head),
-                _ => (&self.socket).write_vectored(&[IoSlice::new(head), IoSlice::new(stride)]),
+                (true, _) => self.stream.write(stride),
+                (_, true) => self.stream.write(head),
+                _ => self
+                    .stream
+                    .write_vectored(&[IoSlice::new(head), IoSlice::new(stride)]),
             };
             self.sends.fetch_add(1, Ordering::Relaxed);
             let overdue = || timeout.is_some_and(|timeout| since.elapsed() >= timeout);
@@ -305,7 +314,8 @@ fn nonzero(timeout: Duration) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
 
     fn pair() -> (Line, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -335,9 +345,9 @@ mod tests {
         assert!(line.part());
         line.ask(End::Shutdown);
         let wait = Some(Duration::from_millis(20));
-        line.socket().set_read_timeout(wait).unwrap();
+        line.set_read_timeout(wait).unwrap();
         assert!(is_timeout(&line.recv(&mut [0; 8]).unwrap_err()));
-        line.socket().set_read_timeout(None).unwrap();
+        line.set_read_timeout(None).unwrap();
         drop(client);
         assert_eq!(line.recv(&mut [0; 8]).unwrap(), 0);
 
@@ -380,9 +390,9 @@ mod tests {
     fn a_line_that_was_polled_still_waits() {
         let (line, _client) = pair();
         line.prepare(Duration::from_secs(5)).unwrap();
-        assert!(line.socket().nodelay().unwrap());
+        assert!(line.stream().tcp().nodelay().unwrap());
         let wait = Duration::from_millis(100);
-        line.socket().set_read_timeout(Some(wait)).unwrap();
+        line.set_read_timeout(Some(wait)).unwrap();
         let poll = |line: &Line| line.recv_now(&mut [0; 8]).map(drop).unwrap_err();
         let write = |line: &Line| line.send_now(b"x").map(drop).unwrap();
         let acts: [&dyn Fn(&Line); 2] = [&|line| assert!(is_timeout(&poll(line))), &write];

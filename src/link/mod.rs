@@ -1,7 +1,8 @@
 //! One socket with one connection (`proto::Conn`): what blocks, and for how long.
 //!
 //! ```text
-//!  Line       the socket itself, and the flag that others raise to end it
+//!  Stream     what carries the bytes: a TCP socket
+//!  Line       the stream of a connection, and the flag that others raise to end it
 //!  Wire       the Conn and who may queue and write: one thread alone, or several
 //!  Incoming   waiting, receiving, gathering what a read returns
 //!  Dedicated  Incoming and Wire of a connection that owns a thread
@@ -18,6 +19,7 @@ mod incoming;
 mod line;
 mod pace;
 mod shared;
+mod stream;
 mod wire;
 
 pub(crate) use clock::Clock;

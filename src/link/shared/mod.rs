@@ -223,7 +223,7 @@ impl Shared {
         // Bytes may have come behind the request; the poll tells of what comes from now on.
         self.lock().readable = true;
         match &self.hub.poll {
-            Some(poll) => poll.enter(self, line.socket()),
+            Some(poll) => poll.enter(self, line.stream()),
             None => Ok(()),
         }
     }
@@ -308,7 +308,7 @@ impl Shared {
         if let Some(line) = line {
             line.cut_quietly();
             if let Some(poll) = &self.hub.poll {
-                poll.leave(self.number, line.socket());
+                poll.leave(self.number, line.stream());
             }
         }
         topics.map(|topics| *topics).unwrap_or_default()

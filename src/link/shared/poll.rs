@@ -1,13 +1,13 @@
 //! The sockets of shared connections in one poll of the operating system.
 
 use super::Shared;
+use crate::link::stream::Stream;
 use crate::sync::{Mutex, lock};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token, Waker};
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,10 +44,10 @@ impl Poll {
     }
 
     /// From now on events of this socket reach the connection.
-    pub(crate) fn enter(&self, shared: &Arc<Shared>, socket: &TcpStream) -> io::Result<()> {
+    pub(crate) fn enter(&self, shared: &Arc<Shared>, stream: &Stream) -> io::Result<()> {
         let number = shared.number();
         lock(&self.members).insert(number, Arc::clone(shared));
-        let (fd, interest) = (socket.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
+        let (fd, interest) = (stream.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
         let entered = self
             .registry
             .register(&mut SourceFd(&fd), Token(number), interest);
@@ -58,8 +58,8 @@ impl Poll {
     }
 
     /// The connection is over.
-    pub(super) fn leave(&self, number: usize, socket: &TcpStream) {
-        let _ = self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+    pub(super) fn leave(&self, number: usize, stream: &Stream) {
+        let _ = self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()));
         let left = lock(&self.members).remove(&number);
         drop(left);
     }
