@@ -327,7 +327,7 @@ impl Acceptor {
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let config = self.handle.config();
         let line = Arc::new(Line::new(socket));
-        if let Err(error) = line.prepare(config.write_timeout) {
+        if let Err(error) = line.prepare(config) {
             log::debug!("{peer}: the connection was lost at once: {error}");
             return;
         }

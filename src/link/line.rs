@@ -7,6 +7,7 @@
 
 use super::shared::Shared;
 use super::stream::Stream;
+use crate::config::Config;
 use crate::proto::CloseCode;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -86,10 +87,15 @@ impl Line {
         self.stream.set_nonblocking(true)
     }
 
-    /// Sets what every accepted socket has: no delay for small writes, and a limit for each send.
-    pub(crate) fn prepare(&self, write_timeout: Duration) -> io::Result<()> {
+    /// Sets what every accepted socket has: no delay for small writes, a limit for each send, and one for a peer whose
+    /// system has been silent for as long as a ping may stay without an answer.
+    pub(crate) fn prepare(&self, config: &Config) -> io::Result<()> {
         self.stream.set_nodelay()?;
-        self.stream.set_write_timeout(nonzero(write_timeout))
+        if !config.ping_interval.is_zero() {
+            let silence = config.ping_interval + config.pong_timeout;
+            self.stream.set_user_timeout(Some(silence))?;
+        }
+        self.stream.set_write_timeout(nonzero(config.write_timeout))
     }
 
     /// Asks the connection to end and wakes its reader. Only the first reason counts.
@@ -317,6 +323,13 @@ mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
 
+    fn within(write_timeout: Duration) -> Config {
+        Config {
+            write_timeout,
+            ..Config::default()
+        }
+    }
+
     fn pair() -> (Line, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -361,7 +374,7 @@ mod tests {
     fn a_peer_that_takes_nothing_ends_the_write_in_time() {
         let (line, _client) = pair();
         let timeout = Duration::from_millis(100);
-        line.prepare(timeout).unwrap();
+        line.prepare(&within(timeout)).unwrap();
         let started = Instant::now();
         let body = vec![0; 64 << 20];
         assert_eq!(line.send(b"", &body, timeout), Err(SendFault::TimedOut));
@@ -371,7 +384,7 @@ mod tests {
     #[test]
     fn a_stuck_send_is_seen_from_outside() {
         let (line, _client) = pair();
-        line.prepare(Duration::ZERO).unwrap();
+        line.prepare(&within(Duration::ZERO)).unwrap();
         thread::scope(|scope| {
             let writer = scope.spawn(|| line.send(b"", &vec![0; 64 << 20], Duration::ZERO));
             let start = Instant::now();
@@ -387,9 +400,31 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_peer_whose_system_is_silent_is_given_up_by_ours() {
+        let (line, _client) = pair();
+        let set = || {
+            let socket = socket2::SockRef::from(line.stream().tcp());
+            socket.tcp_user_timeout().unwrap()
+        };
+        let mut config = Config::default();
+        line.prepare(&config).unwrap();
+        assert_eq!(set(), Some(config.ping_interval + config.pong_timeout));
+        config.ping_interval = crate::config::YEAR;
+        line.prepare(&config).unwrap();
+        assert!(set() >= Some(Duration::from_secs(86_400)));
+
+        let (line, _client) = pair();
+        config.ping_interval = Duration::ZERO;
+        line.prepare(&config).unwrap();
+        let socket = socket2::SockRef::from(line.stream().tcp());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    }
+
+    #[test]
     fn a_line_that_was_polled_still_waits() {
         let (line, _client) = pair();
-        line.prepare(Duration::from_secs(5)).unwrap();
+        line.prepare(&within(Duration::from_secs(5))).unwrap();
         assert!(line.stream().tcp().nodelay().unwrap());
         let wait = Duration::from_millis(100);
         line.set_read_timeout(Some(wait)).unwrap();
@@ -407,7 +442,7 @@ mod tests {
     #[test]
     fn a_send_beside_polls_loses_nothing() {
         let (line, mut client) = pair();
-        line.prepare(Duration::from_secs(10)).unwrap();
+        line.prepare(&within(Duration::from_secs(10))).unwrap();
         thread::scope(|scope| {
             let writer =
                 scope.spawn(|| line.send(&[7; 100], &vec![7; 8 << 20], Duration::from_secs(10)));

@@ -9,6 +9,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+/// The system counts milliseconds in 31 bits.
+#[cfg(target_os = "linux")]
+const LONGEST: Duration = Duration::from_secs(20 * 86_400);
+
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -64,6 +68,18 @@ impl Stream {
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nodelay(true),
+        }
+    }
+
+    /// How long sent bytes may stay without any answer of the peer's system before the connection counts as lost,
+    /// beyond its close, too; `None` leaves it to this system. Where there is no such option nothing happens.
+    pub(super) fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Stream::Tcp(socket) => socket2::SockRef::from(socket)
+                .set_tcp_user_timeout(timeout.map(|timeout| timeout.min(LONGEST))),
+            #[cfg(not(target_os = "linux"))]
+            Stream::Tcp(_) => Ok(()),
         }
     }
 
