@@ -489,6 +489,29 @@ fn a_session_from_a_login_page() {
     client.expect_close(1008);
 }
 
+/// SECURITY S60: an ID that somebody has planted in a browser is worth nothing after the login.
+#[test]
+fn a_login_that_rotates_the_session_leaves_the_old_id_worthless() {
+    let served = serve(Config::default(), || note);
+    let sessions = served.handle().sessions();
+    let mut before = served.connect();
+    let planted = cookie(&before);
+    let mut attacker = join(&served, &planted);
+    assert_eq!(attacker.response.header("Set-Cookie"), None);
+
+    let session = sessions.get(&planted.parse().unwrap()).unwrap();
+    let session = sessions.rotate(&session).unwrap();
+    session.data().set("user", "ann");
+    before.expect_close(1008);
+    attacker.expect_close(1008);
+    let mut attacker = join(&served, &planted);
+    attacker.text("get user");
+    attacker.expect_text("nothing");
+    let mut ann = join(&served, session.id().as_str());
+    ann.text("get user");
+    ann.expect_text("ann");
+}
+
 #[test]
 fn two_gateways_have_tables_of_their_own() {
     let (one, other) = (

@@ -217,7 +217,11 @@ impl Handshake<'_> {
             .find_map(|cookies| sessions.from_cookies(cookies))
         {
             Some(session) => Ok((session, false)),
-            None => Ok((sessions.create().map_err(no)?, true)),
+            None => {
+                let session = sessions.create().map_err(no)?;
+                session.note_handshake();
+                Ok((session, true))
+            }
         }
     }
 

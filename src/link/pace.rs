@@ -78,9 +78,11 @@ impl Allowance {
         if a_minute == 0 {
             return true;
         }
-        let passed = u64::from(millis(now).wrapping_sub(self.at)).min(MINUTE);
+        let passed = u64::from(millis(now).wrapping_sub(self.at));
         let gained = passed * u64::from(a_minute) / MINUTE;
-        if let Ok(gained @ 1..) = u32::try_from(gained) {
+        if passed >= MINUTE {
+            *self = Allowance::new(a_minute, now);
+        } else if let Ok(gained @ 1..) = u32::try_from(gained) {
             self.left = self.left.saturating_add(gained).min(a_minute);
             // Not to now: the part of a frame that has been gained stays gained.
             let used = (u64::from(gained) * MINUTE).div_ceil(u64::from(a_minute));

@@ -37,6 +37,18 @@ impl SessionData {
         lock(&self.values).as_mut()?.remove(key)
     }
 
+    /// Puts copies of all values of `other` into this one.
+    pub(super) fn copy_from(&self, other: &SessionData) {
+        let copies = lock(&other.values).clone();
+        if let Some(copies) = copies {
+            lock(&self.values).get_or_insert_default().extend(*copies);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.values).as_ref().is_none_or(|map| map.is_empty())
+    }
+
     /// All keys, in no particular order.
     pub fn keys(&self) -> Vec<String> {
         let values = lock(&self.values);

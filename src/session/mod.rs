@@ -59,6 +59,8 @@ struct State {
     end_session: bool,
     /// An event is being asked whether it may start or end; its time-out is not asked about meanwhile.
     asking: bool,
+    /// A handshake has started it.
+    by_handshake: bool,
     /// Set once, never taken back.
     ended: bool,
 }
@@ -162,6 +164,7 @@ impl Session {
             is_new: true,
             end_session: false,
             asking: !transient,
+            by_handshake: false,
             ended: false,
         };
         let shared = Shared {
@@ -220,6 +223,31 @@ impl Session {
         let ends = !state.ended && state.is_idle(now);
         state.ended |= ends;
         ends
+    }
+
+    /// A handshake has started it, for a client that had none.
+    pub(crate) fn note_handshake(&self) {
+        self.state().by_handshake = true;
+    }
+
+    /// Since when it has been worth nothing to anybody: a handshake started it, its WebSocket is gone, nobody has come back
+    /// to it, and it holds nothing.
+    fn idle_stranger_since(&self) -> Option<Instant> {
+        let state = self.state();
+        let stranger = state.by_handshake && state.is_new && !state.asking && !state.ended;
+        let idle = stranger && state.lines.is_empty() && self.shared.data.is_empty();
+        idle.then_some(state.used)
+    }
+
+    /// Takes over what an ended one held.
+    fn inherit(&self, other: &Session) {
+        self.data().copy_from(other.data());
+        let (timeout, end_session) = {
+            let other = other.state();
+            (other.timeout, other.end_session)
+        };
+        let mut state = self.state();
+        (state.timeout, state.end_session) = (timeout, end_session);
     }
 
     /// Ends it and asks its sockets to close; false if it had ended before.

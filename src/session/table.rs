@@ -96,7 +96,8 @@ impl SessionTable {
     /// Starts a session.
     ///
     /// # Errors
-    /// [`Limit::Sessions`] if the table is full and nothing in it has expired; what
+    /// [`Limit::Sessions`] if the table is full, nothing in it has expired, and there is none to give up: one that a
+    /// handshake started, whose WebSocket has gone, and to which nobody came back or gave a value; what
     /// [`SessionEvents::on_start_session`] refuses with, or [`Status::Refused`] with 500 if it panicked;
     /// [`Misuse::SessionEnded`] if the session was ended before it had started; [`Status::Io`] if the operating
     /// system has no random bits.
@@ -139,6 +140,32 @@ impl SessionTable {
             self.finish(&session, "ended");
         }
         ends
+    }
+
+    /// Gives what a session holds to a new one, under an ID that nobody has seen: to be called when its rights change, as
+    /// by a login, since whoever has planted or seen the old ID must not come to the new rights. The client needs the new
+    /// cookie ([`set_cookie`](Self::set_cookie)).
+    ///
+    /// The new session starts with copies of the values and with the idle time of the old one, which ends: its WebSockets
+    /// are closed with 1008, and come back with the new cookie. For the [`SessionEvents`] one session starts and
+    /// another ends.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create), and nothing has changed then; [`Misuse::SessionEnded`] if it has ended, or is
+    /// not in this table.
+    pub fn rotate(&self, session: &Session) -> Result<Session, Status> {
+        if self.find(session.id()).is_none() {
+            return Err(Misuse::SessionEnded.into());
+        }
+        let next = self.create()?;
+        // Of several who rotate it at once, one does.
+        if !session.close() {
+            self.end(next.id());
+            return Err(Misuse::SessionEnded.into());
+        }
+        next.inherit(session);
+        self.finish(session, "rotated");
+        Ok(next)
     }
 
     /// Ends every session whose idle time is over and that [`SessionEvents::on_timeout`] does not keep.
@@ -223,11 +250,35 @@ impl SessionTable {
         let swept = lock(&self.shared.entries).swept;
         if swept.is_none_or(|swept| now.saturating_duration_since(swept) >= FULL_SWEEP_SPACING) {
             self.sweep_at(now);
+            self.shed();
             if self.insert(session) {
                 return Ok(());
             }
         }
         Err(Limit::Sessions.into())
+    }
+
+    /// Of a full table, ends the sessions that are worth nothing to anybody, those that have been so for longest first and
+    /// a quarter of the table at most: whoever connects again and again without a cookie must not keep others out.
+    fn shed(&self) {
+        let mut strangers: Vec<(Instant, Session)> = {
+            let entries = lock(&self.shared.entries);
+            if entries.by_id.len() < self.shared.config.max_sessions {
+                return;
+            }
+            let sessions = entries.by_id.values();
+            sessions
+                .filter_map(|session| Some((session.idle_stranger_since()?, session.clone())))
+                .collect()
+        };
+        strangers.sort_by_key(|(since, _)| *since);
+        strangers.truncate(self.shared.config.max_sessions.div_ceil(4));
+        for (_, session) in strangers {
+            // Somebody may have come back meanwhile: a session that ends closes its WebSockets, as it always does.
+            if session.close() {
+                self.finish(&session, "given up, as there are too many");
+            }
+        }
     }
 
     fn insert(&self, session: &Session) -> bool {

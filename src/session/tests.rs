@@ -357,6 +357,35 @@ fn a_full_table_makes_room_by_expiry_only() {
 }
 
 #[test]
+fn a_full_table_gives_up_strangers_and_nobody_else() {
+    let table = table_for(8, 64);
+    let begin = Instant::now();
+    let by_handshake = |at: u64| {
+        let session = table.create_at(begin + Duration::from_secs(at)).unwrap();
+        session.note_handshake();
+        session
+    };
+    let strangers = [by_handshake(3), by_handshake(2), by_handshake(1)];
+    let returned = by_handshake(0);
+    table.get(returned.id()).unwrap();
+    let holds = by_handshake(0);
+    holds.data().set("user", "ann");
+    let open = by_handshake(0);
+    let (line, _client) = connection();
+    let _attached = open.attach(&line).unwrap();
+    let of_a_page = [(); 2].map(|()| table.create_at(begin).unwrap());
+
+    assert!(table.create_at(begin + MARGIN).is_ok());
+    assert!(strangers[1].is_ended() && strangers[2].is_ended());
+    assert!(!strangers[0].is_ended());
+    for session in [&returned, &holds, &open, &of_a_page[0], &of_a_page[1]] {
+        assert!(!session.is_ended(), "{session:?}");
+    }
+    assert_eq!(line.asked(), None);
+    assert_eq!(table.len(), 7);
+}
+
+#[test]
 fn sockets_of_one_session_are_limited() {
     let table = table_for(10, 2);
     let [session, other] = [(); 2].map(|()| table.create().unwrap());
@@ -389,6 +418,38 @@ fn the_end_closes_the_sockets() {
     // The session keeps no socket open beyond its connection.
     drop((attached, line));
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn a_rotated_session_keeps_what_it_holds_and_nobody_who_knew_it() {
+    let table = table();
+    let log = logged(&table);
+    let old = table.create().unwrap();
+    old.data().set("cart", "full");
+    old.set_app_timeout(MARGIN);
+    let (line, _client) = connection();
+    let _attached = old.attach(&line).unwrap();
+
+    let new = table.rotate(&old).unwrap();
+    assert_ne!(new.id(), old.id());
+    assert_eq!(new.data().get("cart").as_deref(), Some("full"));
+    assert_eq!(new.app_timeout(), MARGIN);
+    assert!(new.is_new());
+    assert!(old.is_ended());
+    assert!(table.get(old.id()).is_none());
+    assert_eq!(line.asked(), Some(End::Session));
+    new.data().set("user", "ann");
+    assert_eq!(old.data().get("user"), None);
+    assert_eq!(log.counts(), [2, 0, 1]);
+
+    let twice = table.rotate(&old).unwrap_err();
+    assert_eq!(twice.code(), 215);
+    let foreign = self::table().rotate(&new).unwrap_err();
+    assert_eq!(foreign.code(), 215);
+    log.refuses.store(true, Ordering::SeqCst);
+    assert_eq!(table.rotate(&new).unwrap_err().code(), 942);
+    assert!(!new.is_ended());
+    assert_eq!(table.len(), 1);
 }
 
 #[test]
