@@ -166,18 +166,6 @@ fn broken_frames_close_with_1002_at_the_byte_that_shows_it() {
 }
 
 #[test]
-fn a_continuation_behind_a_whole_message_gets_1002() {
-    let (served, reads) = telling(Config::default());
-    let mut client = served.connect();
-    client.text("whole");
-    client.send_frame(true, 0, CONTINUATION, true, b"more");
-    client.expect_text("whole");
-    client.expect_close(1002);
-    drop(client);
-    assert_eq!(ended(&reads).code(), 407);
-}
-
-#[test]
 fn text_that_is_not_utf8_closes_with_1007_at_the_bad_byte() {
     let split = |parts: [&[u8]; 2]| {
         [
@@ -349,42 +337,6 @@ fn a_close_between_fragments_ends_the_message_unread() {
     }
 }
 
-#[test]
-fn an_announced_length_takes_no_memory() {
-    let unlimited = config(|c| c.max_message = u64::MAX);
-    let (tell, reads) = channel();
-    let served = serve(unlimited, move || {
-        let tell = tell.clone();
-        move |ws: &mut WebSocket| {
-            let chunk = ws.read(4, READ_TIMEOUT)?;
-            tell.send(chunk).expect("the test listens");
-            ws.read(4, Duration::from_secs(60)).map(drop)
-        }
-    });
-    let mut client = served.connect();
-    // To reserve this many bytes would end the process.
-    client.send_bytes(&header(0x82, u64::MAX >> 1));
-    client.send_bytes(&[1, 2, 3, 4]);
-    let chunk = told(&reads);
-    assert_eq!(
-        (chunk.data, chunk.at_end),
-        (Data::Binary(vec![0; 4]), false)
-    );
-}
-
-#[test]
-fn a_message_in_very_many_fragments_takes_time_in_proportion() {
-    let many = config(|c| c.max_fragments = u32::MAX);
-    let (served, _reads) = telling(many);
-    let mut client = served.connect();
-    let count = 200_000;
-    client.send_bytes(&masked(false, BINARY, b"x"));
-    client.send_bytes(&masked(false, CONTINUATION, b"x").repeat(count - 2));
-    client.send_bytes(&masked(true, CONTINUATION, b"x"));
-    client.expect_binary(&vec![b'x'; count]);
-    client.end();
-}
-
 /// Sends until the server hangs up; panics if it takes all of it for too long.
 fn flood(client: &mut Client, bytes: &[u8]) {
     let end = Instant::now() + SOON;
@@ -394,16 +346,6 @@ fn flood(client: &mut Client, bytes: &[u8]) {
             "the server took everything for {SOON:?}"
         );
     }
-}
-
-#[test]
-fn who_sends_on_after_a_violation_is_cut_off() {
-    let (served, reads) = telling(Config::default());
-    let mut client = served.connect();
-    client.send_bytes(&[0x83]);
-    client.expect_close(1002);
-    flood(&mut client, &[0x82; 65_536]);
-    assert_eq!(ended(&reads).code(), 402);
 }
 
 #[test]
@@ -479,14 +421,6 @@ fn who_never_answers_the_servers_close_is_cut_off() {
     assert_eq!(flooding.recv_frame().opcode, CLOSE);
     flood(&mut flooding, &masked(true, BINARY, &[0; 65_000]));
     served.until_empty();
-}
-
-#[test]
-fn a_close_reason_of_the_server_is_cut_at_a_character() {
-    let served = serve(Config::default(), || {
-        |ws: &mut WebSocket| ws.end_server_with(CloseCode::new(4_321), &"é".repeat(100))
-    });
-    assert_eq!(served.connect().expect_close(4_321), "é".repeat(61));
 }
 
 #[test]
