@@ -11,10 +11,10 @@ use apart::Apart;
 use client::{
     BINARY, CLOSE, CONTINUATION, Client, PING, PONG, TEXT, close_payload, connect, frame,
 };
-use csp_websocket::{CloseCode, Config, Delivery, Gateway, READ_TIMEOUT, WebSocket};
+use csp_websocket::{CloseCode, Config, Gateway, WebSocket};
 use serve::{SOON, config};
 use sharing::Shared;
-use siege::{BOTH, LITTLE, withstands, withstands_with};
+use siege::{BOTH, LITTLE, answering, withstands, withstands_with};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
@@ -486,17 +486,7 @@ fn flood(client: &mut Client) -> usize {
 #[test]
 fn s39_what_comes_behind_a_close_is_dropped_up_to_a_budget() {
     let test = "s39_what_comes_behind_a_close_is_dropped_up_to_a_budget";
-    let routes = |gateway: Gateway| {
-        let shared = || Shared {
-            server: |_: &mut WebSocket| Ok(()),
-            message: |ws: &mut WebSocket, _| ws.end_server().map(|()| Delivery::Done),
-        };
-        gateway
-            .route("/ends", || {
-                |ws: &mut WebSocket| ws.read(1, READ_TIMEOUT).map(drop)
-            })
-            .route("/ends/shared", shared)
-    };
+    let routes = |gateway| answering(gateway, "/ends", |ws, _| ws.end_server());
     // Nothing but the budget ends it.
     let config = config(|c| c.close_timeout = Duration::from_secs(3_600));
     withstands_with(test, config, routes, LITTLE, |apart| {
