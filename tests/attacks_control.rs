@@ -8,7 +8,7 @@ mod sharing;
 mod siege;
 
 use client::{Client, PING, PONG, TEXT, connect, frame};
-use csp_websocket::{Config, Data, SlowConsumer, Status, WebSocket};
+use csp_websocket::{Data, SlowConsumer, Status, WebSocket};
 use serve::{SOON, config};
 use siege::{BOTH, LITTLE, answering, withstands, withstands_with};
 use std::thread;
@@ -32,7 +32,10 @@ fn write_large_meanwhile(ws: &mut WebSocket, _: Data) -> Result<(), Status> {
 fn s41_behind_a_stuck_write_a_few_pongs_wait_and_the_newest() {
     const PINGS: u32 = 20_000;
     let test = "s41_behind_a_stuck_write_a_few_pongs_wait_and_the_newest";
-    let config = config(|c| c.write_timeout = 6 * SOON);
+    let config = config(|c| {
+        c.write_timeout = 6 * SOON;
+        c.max_control_frames = 0;
+    });
     let routes = |gateway| answering(gateway, "/large", write_large_meanwhile);
     withstands_with(test, config, routes, LITTLE + 3 * LARGE as u64, |apart| {
         for path in ["/large", "/large/shared"] {
@@ -72,7 +75,10 @@ fn s41_behind_a_stuck_write_a_few_pongs_wait_and_the_newest() {
 #[test]
 fn s41_who_pings_and_takes_no_pong_is_cut_off() {
     let test = "s41_who_pings_and_takes_no_pong_is_cut_off";
-    let config = config(|c| c.write_timeout = Duration::from_millis(300));
+    let config = config(|c| {
+        c.write_timeout = Duration::from_millis(300);
+        c.max_control_frames = 0;
+    });
     withstands(test, config, LITTLE, |apart| {
         for path in BOTH {
             let mut client = connect(apart.addr, path);
@@ -88,7 +94,8 @@ fn s41_who_pings_and_takes_no_pong_is_cut_off() {
 #[test]
 fn s42_pongs_that_nobody_asked_for_leave_nothing_behind() {
     let test = "s42_pongs_that_nobody_asked_for_leave_nothing_behind";
-    withstands(test, Config::default(), LITTLE, |apart| {
+    let config = config(|c| c.max_control_frames = 0);
+    withstands(test, config, LITTLE, |apart| {
         for path in BOTH {
             let mut client = connect(apart.addr, path);
             let pongs = repeated(PONG, 1_000);
