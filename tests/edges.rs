@@ -132,7 +132,7 @@ fn a_fault_of_the_client_does_not_hold_the_read_that_meets_it() {
 fn a_client_that_pings_and_takes_no_answer_does_not_hold_a_poll() {
     for shared in [false, true] {
         let (tell, heard) = mpsc::channel();
-        let served = serve(Config::default(), move || {
+        let served = serve(config(|c| c.max_control_frames = 0), move || {
             let tell = tell.clone();
             move |ws: &mut WebSocket| {
                 let _writer = shared.then(|| ws.writer());

@@ -379,39 +379,6 @@ fn a_pong_comes_between_the_messages_that_wait() {
     client.end();
 }
 
-/// A client that pings and does not read gets some of the answers, and the last of them.
-#[test]
-fn a_flood_of_pings_from_a_client_that_does_not_read() {
-    const PINGS: u32 = 20_000;
-    let resting = Resting::new(small(), keep);
-    let (mut client, mut ws) = resting.open();
-    fill(&mut ws);
-    for n in 0..PINGS {
-        client.ping(format!("{n:0100}").as_bytes());
-    }
-    client.text("behind them");
-    assert_eq!(ws.read_message(READ_TIMEOUT).unwrap(), "behind them");
-    let reader = thread::spawn(move || {
-        let found = read_all(&mut client, "end");
-        (client, found)
-    });
-    until("there is room", || ws.write("end").is_ok());
-    let (client, found) = reader.join().unwrap();
-    assert!(
-        (1..1_000).contains(&found.pongs.len()),
-        "{}",
-        found.pongs.len()
-    );
-    let numbers: Vec<u32> = found
-        .pongs
-        .iter()
-        .map(|(_, payload)| str::from_utf8(payload).unwrap().parse().unwrap())
-        .collect();
-    assert!(numbers.is_sorted());
-    assert_eq!(numbers.last(), Some(&(PINGS - 1)), "the newest is answered");
-    client.end();
-}
-
 /// Pings of the program wait, too, and are bounded like all that waits.
 #[test]
 fn pings_to_a_client_that_does_not_read_are_refused_at_last() {

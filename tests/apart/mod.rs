@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Set for the process that serves; the one that tests does not have it.
 const SERVES: &str = "CSP_TEST_SERVES";
@@ -82,15 +82,21 @@ impl Apart {
 
     /// Memory that the process has taken from the system, in bytes: now, and at most since [`Apart::forget_peak`].
     pub fn memory(&self) -> (u64, u64) {
+        (self.bytes("VmRSS:"), self.bytes("VmHWM:"))
+    }
+
+    /// Address space that it has reserved, in bytes, whether or not it uses it.
+    pub fn reserved(&self) -> u64 {
+        self.bytes("VmSize:")
+    }
+
+    fn bytes(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("the process lives");
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-            number.and_then(|number| number.parse::<u64>().ok())
-        };
-        let bytes = |name| kib(name).expect("a number of KiB") * 1_024;
-        (bytes("VmRSS:"), bytes("VmHWM:"))
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        number.expect("a number of KiB") * 1_024
     }
 
     /// From now on the peak of [`Apart::memory`] counts anew.
@@ -106,6 +112,36 @@ impl Apart {
         let time = fields.split_whitespace().skip(11).take(2);
         time.map(|field| field.parse::<u64>().expect("a number"))
             .sum()
+    }
+
+    /// True once the process has taken all that this client has sent, or has hung up.
+    fn has_taken_all(&self, client: &Client) -> bool {
+        let here = client.stream.local_addr().expect("an address").port();
+        let (here, there) = (
+            format!(":{here:04X} "),
+            format!(":{:04X} ", self.addr.port()),
+        );
+        let sockets = fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
+        let mut ends = sockets
+            .lines()
+            .filter(|line| line.contains(&here) && line.contains(&there));
+        ends.all(|line| {
+            // What is to be sent and to be read stands behind the two addresses and the state.
+            let queues = line.split_whitespace().nth(4).expect("the queues");
+            match line.find(&here) < line.find(&there) {
+                true => queues.starts_with("00000000:"),
+                false => queues.ends_with(":00000000"),
+            }
+        })
+    }
+
+    /// Waits for that without a pause, as a test may do it after each byte.
+    pub fn until_all_taken(&self, client: &Client) {
+        let end = Instant::now() + SOON;
+        while !self.has_taken_all(client) {
+            assert!(Instant::now() < end, "not all that was sent is taken");
+            thread::yield_now();
+        }
     }
 
     /// A WebSocket, or `None` if the answer was 503 or the end of the connection.

@@ -5,8 +5,8 @@
 use crate::apart::{Apart, serve_apart};
 use crate::client::{self, Client};
 use crate::serve::{echo, serve_routes};
-use crate::sharing;
-use csp_websocket::{Config, Gateway};
+use crate::sharing::{self, Shared};
+use csp_websocket::{Config, Data, Delivery, Gateway, READ_TIMEOUT, Status, WebSocket};
 
 /// The paths at which a besieged gateway gives messages back, one for each mode.
 pub const BOTH: [&str; 2] = ["/", "/shared"];
@@ -51,6 +51,27 @@ pub fn withstands_with(
     let grown = peak.saturating_sub(before);
     assert!(grown <= memory, "{grown} bytes at the peak, not {memory}");
     apart.end();
+}
+
+/// Serves `answer` to each message in both modes: at `path`, and at `path/shared`.
+pub fn answering<A>(gateway: Gateway, path: &str, answer: A) -> Gateway
+where
+    A: Fn(&mut WebSocket, Data) -> Result<(), Status> + Copy + Send + Sync + 'static,
+{
+    let dedicated = move || {
+        move |ws: &mut WebSocket| {
+            loop {
+                let data = ws.read_message(READ_TIMEOUT)?;
+                answer(ws, data)?;
+            }
+        }
+    };
+    let shared = move || Shared {
+        server: |_: &mut WebSocket| Ok(()),
+        message: move |ws: &mut WebSocket, data| answer(ws, data).map(|()| Delivery::Done),
+    };
+    let gateway = gateway.route(path, dedicated);
+    gateway.route(&format!("{path}/shared"), shared)
 }
 
 /// A client that means no harm gets what it sent, in both modes.
