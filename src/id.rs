@@ -25,7 +25,7 @@ macro_rules! id {
         impl $name {
             /// Draws an ID; [`Status::Io`] if the operating system has no random bits.
             pub(crate) fn new() -> Result<$name, Status> {
-                draw().map($name)
+                draw(getrandom::fill).map($name)
             }
 
             /// The whole text: 22 characters of `A`–`Z`, `a`–`z`, `0`–`9`, `-` and `_`.
@@ -81,9 +81,12 @@ impl fmt::Display for WebSocketId {
     }
 }
 
-fn draw() -> Result<[u8; TEXT_LEN], Status> {
+/// `fill` asks the operating system; a test has another.
+fn draw<E: fmt::Display>(
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+) -> Result<[u8; TEXT_LEN], Status> {
     let mut random = [0; RANDOM_LEN];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let mut text = [0; TEXT_LEN];
     match URL_SAFE_NO_PAD.encode_slice(random, &mut text) {
         Ok(TEXT_LEN) => Ok(text),
@@ -117,6 +120,30 @@ mod tests {
             assert_eq!(id.as_str().parse::<WebSocketId>().unwrap(), id);
             assert!(seen.insert(id));
         }
+    }
+
+    #[test]
+    fn each_of_the_128_bits_is_drawn() {
+        let (mut ones, mut zeros) = (0, 0);
+        // That one bit is the same 128 times happens once in 2 to the power of 127.
+        for _ in 0..128 {
+            let id = SessionId::new().unwrap();
+            let random = URL_SAFE_NO_PAD.decode(id.as_str()).unwrap();
+            let random = u128::from_be_bytes(random.try_into().unwrap());
+            ones |= random;
+            zeros |= !random;
+        }
+        assert_eq!((ones, zeros), (u128::MAX, u128::MAX));
+    }
+
+    #[test]
+    fn without_random_bits_there_is_no_id() {
+        // Half of them do not make do either.
+        let drawn = draw(|random| {
+            random[..8].fill(7);
+            Err("no random bits")
+        });
+        assert_eq!(Status::code_of(&drawn), 500);
     }
 
     #[test]

@@ -468,43 +468,6 @@ fn who_keeps_connections_open_does_not_lock_the_others_out() {
 // ------------------------------------------------------------------------------------------------------- keys
 
 #[test]
-fn over_tcp_nothing_is_told_without_the_key() {
-    let (_served, address) = controlled(Config::default(), &port_0(), Some(KEY));
-    let cases = [
-        ("none", ""),
-        ("wrong", "Authorization: Bearer 0123456789abcdef-the-kez"),
-        ("short", "Authorization: Bearer 0123456789abcdef"),
-        ("longer", "Authorization: Bearer 0123456789abcdef-the-key-"),
-        ("empty", "Authorization: Bearer "),
-        ("basic", "Authorization: Basic 0123456789abcdef-the-key"),
-    ];
-    for (name, shown) in cases {
-        for line in ["GET /websockets", "GET /nothing", "PUT /websockets"] {
-            let mut control = Control::to(&address);
-            let answer = control.ask(line, shown, "");
-            assert_eq!(answer.status, 401, "{name}");
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{name}");
-            control.expect_end();
-        }
-        // Not even a body is read.
-        let mut control = Control::to(&address);
-        let headers = format!("{shown}|Content-Length: 1000");
-        assert_eq!(
-            control.ask("POST /topics/x", &headers, "").status,
-            401,
-            "{name}"
-        );
-    }
-    let page = format!("{BEARER}|Origin: http://{address}");
-    assert_eq!(
-        Control::to(&address)
-            .ask("GET /websockets", &page, "")
-            .status,
-        403
-    );
-}
-
-#[test]
 fn a_unix_socket_may_have_a_key_and_tcp_must() {
     let folder = Folder::new();
     let (_served, address) = controlled(Config::default(), &unix(&folder.path("c")), Some(KEY));

@@ -106,6 +106,93 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
     assert_eq!(fields.collect::<Vec<_>>(), known.collect::<Vec<_>>());
 }
 
+/// Attacks that have no row yet. It must come to nothing.
+const NO_ROW_YET: [&[u8]; 4] = [
+    &[3],
+    &[26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39],
+    &[40, 41, 42, 43],
+    &[49, 50, 51, 52, 53, 54, 55, 56, 57, 58],
+];
+/// What these attack is not there: compression, a WebSocket client, TLS; 66 names no attack.
+const NOT_IN_THIS_VERSION: [u8; 8] = [44, 45, 46, 47, 48, 66, 72, 73];
+
+#[test]
+fn every_attack_is_listed_with_its_defence_its_limit_and_its_test() {
+    let (_, table) = README
+        .split_once("| number | attack | defence and default | test |\n|---|---|---|---|\n")
+        .expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let mut listed = Vec::new();
+    for row in table.lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, number, _, defence, tests, _] = cells[..] else {
+            panic!("not four cells: {row}");
+        };
+        let number = number.strip_prefix('S').and_then(|n| n.parse().ok());
+        let number: u8 = number.unwrap_or_else(|| panic!("not a number: {row}"));
+        listed.push(number);
+        names_limits_with_their_defaults(defence);
+        if NOT_IN_THIS_VERSION.contains(&number) {
+            assert!(defence.starts_with("not in this version: "), "{row}");
+            assert_eq!(tests, "", "{row}");
+        } else {
+            let tests: Vec<&str> = quoted(tests).map(|(test, _)| test).collect();
+            assert!(!tests.is_empty(), "no test: {row}");
+            tests.into_iter().for_each(is_a_test);
+        }
+    }
+    assert!(listed.is_sorted(), "{listed:?}");
+    listed.extend(NO_ROW_YET.concat());
+    listed.sort();
+    assert_eq!(listed, (1..=75).collect::<Vec<u8>>());
+}
+
+/// `field (default)`, as the table of limits has it; a field is what is quoted and all in lower case.
+fn names_limits_with_their_defaults(defence: &str) {
+    for (name, behind) in quoted(defence) {
+        let is_field = |c: char| c.is_ascii_lowercase() || "_.".contains(c);
+        if name.chars().all(is_field) {
+            let row = format!("| `{name}` | ");
+            let row = README.lines().find_map(|line| line.strip_prefix(&row));
+            let row = row.unwrap_or_else(|| panic!("no limit is named {name}: {defence}"));
+            let default = row.split(" | ").next().expect("a default");
+            let stated = format!(" ({default})");
+            assert!(
+                behind.starts_with(&stated),
+                "{name} has {default}: {defence}"
+            );
+        }
+    }
+}
+
+/// `FILE::NAME` is a test in a file of `tests` or `src`.
+fn is_a_test(test: &str) {
+    let (file, name) = test.split_once("::").expect("FILE::NAME");
+    let root = env!("CARGO_MANIFEST_DIR");
+    let read = |folder| std::fs::read_to_string(format!("{root}/{folder}/{file}.rs"));
+    let source = read("tests").or_else(|_| read("src"));
+    let source = source.unwrap_or_else(|error| panic!("{test}: {error}"));
+    let start = format!("fn {name}(");
+    let mut before = "";
+    let found = source.lines().map(str::trim).any(|line| {
+        let found = before == "#[test]" && line.starts_with(&start);
+        before = line;
+        found
+    });
+    assert!(found, "there is no test {test}");
+}
+
+/// What stands between backquotes, each with the text behind it.
+fn quoted(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (_, from) = rest.split_once('`')?;
+        let (inside, behind) = from.split_once('`').expect("a closing backquote");
+        rest = behind;
+        Some((inside, behind))
+    })
+}
+
 #[test]
 fn every_status_number_is_listed_with_its_meaning() {
     for misuse in Misuse::ALL {

@@ -389,3 +389,15 @@ fn part_with(host: &Host, line: &Line, answer: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_random_bits_nobody_is_served() {
+        // What drawing an ID gives then, that of a session or of a WebSocket.
+        let status = Status::Io(io::Error::other("no random bits"));
+        assert!(matches!(no(status), No::Rejected(Rejection::Busy)));
+    }
+}

@@ -125,7 +125,9 @@ impl RemoteGateway {
             410 => Err(Misuse::Gone.into()),
             413 => Err(Limit::MessageLength.into()),
             429 => Err(Limit::OutboxFull.into()),
-            status => Err(Refusal::new(status, reply.text().trim_end()).into()),
+            status @ 400..=599 => Err(Refusal::new(status, reply.text().trim_end()).into()),
+            // A redirection, for one, which is not followed.
+            _ => Err(odd("a status that is no gateway's")),
         }
     }
 }

@@ -33,6 +33,23 @@ pub fn request(addr: SocketAddr, bytes: &[u8]) -> Response {
     client.recv_response().clone()
 }
 
+/// Sends a request with a handshake behind it, and insists on one refusal, whole, and then the end.
+pub fn refused(addr: SocketAddr, name: &str, request: &[u8], status: u16) -> Response {
+    let mut client = Client::dial(addr);
+    client.send_bytes(&[request, &Handshake::to(addr, "/").bytes()].concat());
+    let answer = client.recv_response().clone();
+    assert_eq!(answer.status, status, "{name}: {answer:?}");
+    let connection = answer.header("Connection").unwrap_or_default();
+    let closes = connection.split(", ").any(|value| value == "close");
+    assert!(closes, "{name}: {connection}");
+    let sniffing = answer.header("X-Content-Type-Options");
+    assert_eq!(sniffing, Some("nosniff"), "{name}");
+    assert_eq!(answer.header("Set-Cookie"), None, "{name}");
+    assert!(answer.body.ends_with('\n'), "{name}: {:?}", answer.body);
+    client.expect_eof();
+    answer
+}
+
 /// A whole message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {

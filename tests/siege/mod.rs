@@ -3,7 +3,7 @@
 #![allow(dead_code)] // several test crates share this module, and none uses all of it
 
 use crate::apart::{Apart, serve_apart};
-use crate::client::{self, Client};
+use crate::client::{self, Client, Message};
 use crate::serve::{echo, serve_routes};
 use crate::sharing::{self, Shared};
 use csp_websocket::{Config, Data, Delivery, Gateway, READ_TIMEOUT, Status, WebSocket};
@@ -30,7 +30,19 @@ pub fn withstands_with(
     memory: u64,
     attack: impl FnOnce(&Apart),
 ) {
-    let Some(mut apart) = Apart::start(test, "true") else {
+    withstands_under("true", test, config, routes, memory, attack);
+}
+
+/// The same under limits that a shell sets for the process of the gateway.
+pub fn withstands_under(
+    limits: &str,
+    test: &str,
+    config: Config,
+    routes: impl FnOnce(Gateway) -> Gateway,
+    memory: u64,
+    attack: impl FnOnce(&Apart),
+) {
+    let Some(mut apart) = Apart::start(test, limits) else {
         let served = serve_routes(config, |gateway| {
             let gateway = gateway.route("/", || echo);
             routes(gateway.route("/shared", sharing::echoes))
@@ -80,6 +92,18 @@ pub fn everybody_is_served(apart: &Apart) {
         let mut client = client::connect(apart.addr, path);
         echoes(&mut client);
         client.end();
+    }
+}
+
+/// What the server at `path` says of its own accord, as text, before it ends.
+pub fn told_at(apart: &Apart, path: &str) -> String {
+    let mut client = client::connect(apart.addr, path);
+    let told = client.recv_message();
+    client.expect_close(1000);
+    client.expect_eof();
+    match told {
+        Message::Text(text) => text,
+        Message::Binary(_) => panic!("bytes at {path}"),
     }
 }
 

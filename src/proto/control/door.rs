@@ -65,6 +65,7 @@ fn is_same(secret: &[u8], shown: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     fn admit(key: Option<&str>, request: &str) -> Result<Admitted, Fault> {
         let (line, headers) = request.split_once('|').unwrap_or((request, ""));
@@ -141,5 +142,26 @@ mod tests {
         }
         let page = "GET /websockets|Origin: http://a|Authorization: Bearer k";
         assert_eq!(admit(Some("k"), page), Err(Fault::OriginRefused));
+    }
+    #[test]
+    fn a_comparison_takes_as_long_wherever_the_texts_differ() {
+        let secret = vec![b'k'; 64 * 1_024];
+        let mut first = secret.clone();
+        first[0] = b'x';
+        // The quickest of many: nobody else had the processor then.
+        let quickest = |shown: &[u8]| {
+            let once = |_| {
+                let begun = Instant::now();
+                black_box(is_same(black_box(&secret), black_box(shown)));
+                begun.elapsed()
+            };
+            (0..50).map(once).min().unwrap()
+        };
+        let (differs_at_once, never) = (quickest(&first), quickest(&secret));
+        // One that stops at the first difference is a thousand times as quick.
+        assert!(
+            differs_at_once > never / 4,
+            "{differs_at_once:?}, {never:?}"
+        );
     }
 }
