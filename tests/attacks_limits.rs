@@ -52,6 +52,22 @@ fn from(apart: &Apart, ip: Ipv4Addr) -> Client {
 }
 
 #[test]
+fn s3_strangers_without_a_cookie_do_not_keep_others_out() {
+    let test = "s3_strangers_without_a_cookie_do_not_keep_others_out";
+    let few = config(|c| c.sessions.max_sessions = 64);
+    withstands(test, few, LITTLE, |apart| {
+        let mut guest = connect(apart.addr, "/");
+        for n in 0..64 {
+            let refused = Handshake::to(apart.addr, BOTH[n % 2]).send().response;
+            assert!([101, 503].contains(&refused.status));
+        }
+        // The table has been full, and the sessions of those who are gone were given up for others.
+        connect(apart.addr, "/").end();
+        echoes(&mut guest);
+    });
+}
+
+#[test]
 fn s35_a_message_that_trickles_in_is_given_up() {
     let test = "s35_a_message_that_trickles_in_is_given_up";
     let hasty = config(|c| {

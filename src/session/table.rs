@@ -55,6 +55,8 @@ struct Entries {
     by_id: HashMap<SessionId, Session>,
     /// When the whole table was last looked through.
     swept: Option<Instant>,
+    /// When it last gave up strangers.
+    shed: Option<Instant>,
 }
 
 /// How long a full table waits before it looks again for something expired: while it is full, every request
@@ -68,6 +70,7 @@ impl SessionTable {
         let entries = Entries {
             by_id: HashMap::new(),
             swept: None,
+            shed: None,
         };
         let shared = Shared {
             cookie: Cookie::new(&config),
@@ -247,25 +250,34 @@ impl SessionTable {
         if self.insert(session) {
             return Ok(());
         }
-        let swept = lock(&self.shared.entries).swept;
-        if swept.is_none_or(|swept| now.saturating_duration_since(swept) >= FULL_SWEEP_SPACING) {
+        let is_due = |last: Option<Instant>| {
+            last.is_none_or(|last| now.saturating_duration_since(last) >= FULL_SWEEP_SPACING)
+        };
+        let (swept, shed) = {
+            let entries = lock(&self.shared.entries);
+            (entries.swept, entries.shed)
+        };
+        if is_due(swept) {
             self.sweep_at(now);
-            self.shed();
-            if self.insert(session) {
-                return Ok(());
-            }
         }
-        Err(Limit::Sessions.into())
+        if is_due(shed) {
+            self.shed(now);
+        }
+        match self.insert(session) {
+            true => Ok(()),
+            false => Err(Limit::Sessions.into()),
+        }
     }
 
     /// Of a full table, ends the sessions that are worth nothing to anybody, those that have been so for longest first and
     /// a quarter of the table at most: whoever connects again and again without a cookie must not keep others out.
-    fn shed(&self) {
+    fn shed(&self, now: Instant) {
         let mut strangers: Vec<(Instant, Session)> = {
-            let entries = lock(&self.shared.entries);
+            let mut entries = lock(&self.shared.entries);
             if entries.by_id.len() < self.shared.config.max_sessions {
                 return;
             }
+            entries.shed = Some(now);
             let sessions = entries.by_id.values();
             sessions
                 .filter_map(|session| Some((session.idle_stranger_since()?, session.clone())))
