@@ -427,18 +427,45 @@ fn a_drop_at_a_time_does_not_move_the_deadline() {
 fn sixteen_connections_are_served_and_one_more_is_told_so() {
     let folder = Folder::new();
     for (_served, address, key) in both(&Config::default(), &folder) {
-        let mut controls: Vec<Control> = (0..16).map(|_| Control::to(&address)).collect();
+        // Each has shown what is asked for, and the gateway waits for its body.
+        let waits = format!("{key}|Content-Length: 1|Expect: 100-continue");
+        let head = request("POST /topics/news", &waits, "");
+        let mut controls: Vec<Control> = (0..16)
+            .map(|_| {
+                let mut control = Control::to(&address);
+                control.send(head.as_bytes());
+                assert_eq!(control.answer().status, 100);
+                control
+            })
+            .collect();
         let mut refused = Control::to(&address);
         let answer = refused.answer();
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("retry-after"), Some("1"));
         for control in &mut controls {
-            assert_eq!(control.ask("GET /websockets", key, "").status, 200);
+            control.send(b"x");
+            assert_eq!(control.answer().status, 200);
         }
-        controls.pop();
         until("there is room again", || {
             Control::to(&address).ask("GET /websockets", key, "").status == 200
         });
+    }
+}
+
+/// SECURITY S67: whoever can connect, and has no key, must not keep the owner out.
+#[test]
+fn strangers_make_room_for_who_comes_after_them() {
+    let folder = Folder::new();
+    for (_served, address, key) in both(&Config::default(), &folder) {
+        let mut strangers: Vec<Control> = (0..16).map(|_| Control::to(&address)).collect();
+        // One of them has begun, and is not heard out.
+        strangers[0].send(b"GET /webs");
+        let mut owner = Control::to(&address);
+        strangers[0].expect_end();
+        assert_eq!(owner.ask("GET /websockets", key, "").status, 200);
+        // Those who came after it are still there.
+        let answer = strangers[1].ask("GET /websockets", key, "");
+        assert_eq!(answer.status, 200);
     }
 }
 

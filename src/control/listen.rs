@@ -64,9 +64,15 @@ impl Listener {
             }
             Place::Tcp { host, port } => {
                 let listener = TcpListener::bind((host.as_str(), *port))?;
+                let addr = listener.local_addr()?;
+                if !addr.ip().is_loopback() {
+                    log::warn!(
+                        "control: {addr} can be reached from other machines, and key and messages go there unencrypted"
+                    );
+                }
                 let place = Place::Tcp {
                     host: host.clone(),
-                    port: listener.local_addr()?.port(),
+                    port: addr.port(),
                 };
                 let twin = listener.try_clone()?.into();
                 (Listening::Tcp(listener), twin, place)

@@ -25,13 +25,13 @@ use crate::socket::Socket;
 use crate::status::{Misuse, Status};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use listen::Listener;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connections that are served at once; one more is answered 503.
+/// Connections that are served at once; one more takes the place of one that has made no request yet, or is answered 503.
 const MOST: usize = 16;
 /// From this many on each serves one request only: who keeps connections open must not lock the others out.
 const CROWD: usize = 9;
@@ -114,13 +114,37 @@ struct Site {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    open: HashMap<u64, Arc<Socket>>,
+    open: BTreeMap<u64, Open>,
     /// How many of those are served; the others are told no.
     served: usize,
     /// The accepting thread runs.
     accepting: bool,
     stopping: bool,
     complained: Option<Instant>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Open {
+    socket: Arc<Socket>,
+    /// It is among [`State::served`].
+    served: bool,
+    /// It has not made a request that was admitted, so it may have to make room.
+    stranger: bool,
+}
+
+impl State {
+    /// Cuts the connection that has been served for longest without a request that was admitted; false if there is none.
+    fn make_room(&mut self) -> bool {
+        let mut open = self.open.values_mut();
+        let Some(oldest) = open.find(|open| open.served && open.stranger) else {
+            return false;
+        };
+        oldest.socket.cut();
+        oldest.served = false;
+        self.served -= 1;
+        true
+    }
 }
 
 impl Site {
@@ -132,7 +156,7 @@ impl Site {
                     delay = BACK_OFF.0;
                     self.admit(socket);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if says_nothing_of_the_next(error.kind()) => {}
                 Err(error) => {
                     if self.state().stopping {
                         return;
@@ -162,19 +186,23 @@ impl Site {
         }
         let number = state.next;
         state.next += 1;
-        state.open.insert(number, Arc::clone(&socket));
-        let served = state.served < MOST;
+        let served = state.served < MOST || state.make_room();
         state.served += usize::from(served);
+        let open = Open {
+            socket: Arc::clone(&socket),
+            served,
+            stranger: true,
+        };
+        state.open.insert(number, open);
         drop(state);
         let seat = Seat {
             site: Arc::clone(self),
             number,
-            served,
         };
         let talk = move || {
             GatewayHandle::mark_serving();
-            if seat.served {
-                serve::serve(&seat.site, &socket);
+            if served {
+                serve::serve(&seat, &socket);
             } else {
                 serve::refuse(&seat.site, &socket, Fault::Busy);
             }
@@ -186,6 +214,13 @@ impl Site {
             .spawn(talk);
         if let Err(error) = started {
             self.complain(format_args!("no thread for a connection: {error}"));
+        }
+    }
+
+    /// The connection has made a request that was admitted.
+    fn trust(&self, number: u64) {
+        if let Some(open) = self.state().open.get_mut(&number) {
+            open.stranger = false;
         }
     }
 
@@ -213,22 +248,27 @@ impl Site {
     }
 }
 
+/// True for an error of one accept.
+fn says_nothing_of_the_next(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(kind, ConnectionAborted | ConnectionReset | Interrupted)
+}
+
 /// The place of one connection; dropping it leaves.
 #[derive(Debug)]
 struct Seat {
     site: Arc<Site>,
     number: u64,
-    served: bool,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.site.state();
-        state.served -= usize::from(self.served);
-        let socket = state.open.remove(&self.number);
+        let open = state.open.remove(&self.number);
+        state.served -= usize::from(open.as_ref().is_some_and(|open| open.served));
         drop(state);
         self.site.changed.notify_all();
-        drop(socket);
+        drop(open);
     }
 }
 
@@ -238,8 +278,8 @@ impl Drop for Serving {
         let deadline = Instant::now() + LEAVE;
         let mut state = site.state();
         state.stopping = true;
-        for socket in state.open.values() {
-            socket.cut();
+        for open in state.open.values() {
+            open.socket.cut();
         }
         drop(state);
         site.changed.notify_all();

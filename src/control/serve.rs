@@ -1,7 +1,7 @@
 //! One control connection: requests in, answers out, each under a deadline.
 
-use super::Site;
 use super::act;
+use super::{Seat, Site};
 use crate::key::Key;
 use crate::proto::Data;
 use crate::proto::control::{Answer, CONTINUE, Door, Fault, Head, Requests};
@@ -30,9 +30,11 @@ impl From<Fault> for Over {
 }
 
 /// Serves a connection until its peer leaves, or asks for what is refused.
-pub(super) fn serve(site: &Site, socket: &Socket) {
+pub(super) fn serve(seat: &Seat, socket: &Socket) {
+    let site = &*seat.site;
     let mut talk = Talk {
         site,
+        number: seat.number,
         socket,
         requests: Requests::new(),
         deadline: Instant::now() + site.handle.config().handshake_timeout,
@@ -91,6 +93,7 @@ fn write_deadline(site: &Site) -> Instant {
 /// A connection with what has come on it.
 struct Talk<'a> {
     site: &'a Site,
+    number: u64,
     socket: &'a Socket,
     requests: Requests,
     /// When the request that is under way must be whole.
@@ -107,6 +110,7 @@ impl Talk<'_> {
             max_body: config.max_message,
         };
         let admitted = door.admit(&head)?;
+        self.site.trust(self.number);
         let body = self.body(&head, admitted.length)?;
         let data = match (head.is_binary(), String::from_utf8(body)) {
             (true, Ok(text)) => Data::Binary(text.into_bytes()),
