@@ -139,10 +139,11 @@ fn s58_a_thousand_in_all_states_are_told_and_the_process_ends_in_time() {
     let Some(apart) = Apart::start(test, "true") else {
         return serve_until_signal();
     };
-    let states = STATES
-        .iter()
-        .flat_map(|(how_many, begin, told)| (0..*how_many).map(|_| (begin(apart.addr), told)));
-    let mut clients: Vec<_> = states.collect();
+    let addr = apart.addr;
+    let mut clients = Vec::new();
+    for (how_many, begin, told) in STATES {
+        clients.extend((0..how_many).map(|_| (begin(addr), told)));
+    }
     assert_eq!(clients.len(), 1_000);
     apart.signal("TERM");
     let begun = Instant::now();
