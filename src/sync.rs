@@ -28,3 +28,25 @@ pub(crate) fn wait<'a, T>(
         None => told.wait(guard).unwrap_or_else(PoisonError::into_inner),
     }
 }
+
+#[cfg(all(test, not(csp_model)))]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    #[test]
+    fn a_panic_while_a_lock_is_held_shuts_nobody_out() {
+        let mutex = Mutex::new(1);
+        let panicked = catch_unwind(|| {
+            let _held = lock(&mutex);
+            panic!("on purpose");
+        });
+        assert!(panicked.is_err() && mutex.is_poisoned());
+        let guard = wait(
+            &Condvar::new(),
+            lock(&mutex),
+            Some(Duration::from_millis(1)),
+        );
+        assert_eq!(*guard, 1);
+    }
+}

@@ -5,12 +5,22 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Milliseconds since some point before. They begin anew after 49 days, so only differences count.
 fn millis(now: Instant) -> u32 {
     static START: OnceLock<Instant> = OnceLock::new();
-    let start = *START.get_or_init(|| now);
+    // Before whatever others have read from the clock by now.
+    let start = *START.get_or_init(|| now.checked_sub(DAY).unwrap_or(now));
     // The remainder is what is wanted.
     now.saturating_duration_since(start).as_millis() as u32
+}
+
+/// How long it is from then to now. A look may have read the clock before somebody else noted a later time: nothing has
+/// passed then, and not almost 49 days.
+fn passed(then: u32, now: Instant) -> u32 {
+    let passed = millis(now).wrapping_sub(then);
+    if passed > u32::MAX / 2 { 0 } else { passed }
 }
 
 /// The time for which a message that has begun has been waited for: when whoever reads is busy with something else,
@@ -49,9 +59,7 @@ impl Lag {
     }
 
     fn spent(&self, now: Instant) -> u32 {
-        let waited = self
-            .since
-            .map_or(0, |since| millis(now).wrapping_sub(since));
+        let waited = self.since.map_or(0, |since| passed(since, now));
         self.spent.saturating_add(waited)
     }
 }
@@ -78,7 +86,7 @@ impl Allowance {
         if a_minute == 0 {
             return true;
         }
-        let passed = u64::from(millis(now).wrapping_sub(self.at));
+        let passed = u64::from(passed(self.at, now));
         let gained = passed * u64::from(a_minute) / MINUTE;
         if passed >= MINUTE {
             *self = Allowance::new(a_minute, now);
@@ -119,6 +127,19 @@ mod tests {
         lag.clear();
         assert_eq!(left(&lag, 9_000), Some(ms(100)));
         assert!(!lag.is_waiting());
+    }
+
+    #[test]
+    fn a_look_that_began_before_the_wait_finds_no_time_spent() {
+        let start = Instant::now();
+        let mut lag = Lag::default();
+        lag.wait(start + ms(5));
+        assert_eq!(lag.left(ms(100), start), Some(ms(100)));
+        lag.resume(start);
+        assert_eq!(lag.left(ms(100), start + ms(9)), Some(ms(100)));
+        let mut allowance = Allowance::new(1, start + ms(5));
+        assert!(allowance.take(1, start));
+        assert!(!allowance.take(1, start), "nothing is gained by it");
     }
 
     #[test]

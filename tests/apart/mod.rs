@@ -175,6 +175,15 @@ impl Apart {
         });
     }
 
+    /// Sends it a signal: `TERM`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &id])
+            .status();
+        assert!(sent.expect("kill").success());
+    }
+
     /// Ends the process; it must do so by itself.
     pub fn end(mut self) {
         drop(self.child.stdin.take());
