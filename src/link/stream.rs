@@ -4,14 +4,20 @@
 //! write and whoever ends the connection share one descriptor. A call that may not wait fails with `WouldBlock`, one
 //! that waits ends at its time-out; who polls the descriptor is told of everything that such a call missed.
 
+#[cfg(test)]
+use super::faulty::Faulty;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
+#[cfg(test)]
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    #[cfg(test)]
+    Faulty(Arc<Faulty>),
 }
 
 impl From<TcpStream> for Stream {
@@ -20,29 +26,47 @@ impl From<TcpStream> for Stream {
     }
 }
 
+#[cfg(test)]
+impl From<Arc<Faulty>> for Stream {
+    fn from(faulty: Arc<Faulty>) -> Stream {
+        Stream::Faulty(faulty)
+    }
+}
+
 impl Stream {
     /// One receive; 0 is the end of the stream.
     pub(super) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).read(space),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.recv(space),
         }
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write(bytes),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.write_vectored(&[IoSlice::new(bytes)]),
         }
     }
 
     pub(super) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write_vectored(slices),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.write_vectored(slices),
         }
     }
 
     pub(super) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nonblocking(on),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => {
+                faulty.set_nonblocking(on);
+                Ok(())
+            }
         }
     }
 
@@ -50,6 +74,8 @@ impl Stream {
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_read_timeout(timeout),
+            #[cfg(test)]
+            Stream::Faulty(_) => Ok(()),
         }
     }
 
@@ -57,6 +83,8 @@ impl Stream {
     pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_write_timeout(timeout),
+            #[cfg(test)]
+            Stream::Faulty(_) => Ok(()),
         }
     }
 
@@ -64,12 +92,19 @@ impl Stream {
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nodelay(true),
+            #[cfg(test)]
+            Stream::Faulty(_) => Ok(()),
         }
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.shutdown(how),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => {
+                faulty.shutdown(how);
+                Ok(())
+            }
         }
     }
 
@@ -77,14 +112,18 @@ impl Stream {
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Stream::Tcp(socket) => socket.peer_addr(),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.peer_addr(),
         }
     }
 
     /// The socket, for a look at its settings.
     #[cfg(test)]
     pub(super) fn tcp(&self) -> &TcpStream {
-        let Stream::Tcp(socket) = self;
-        socket
+        match self {
+            Stream::Tcp(socket) => socket,
+            Stream::Faulty(_) => panic!("it has no settings"),
+        }
     }
 }
 
@@ -92,6 +131,8 @@ impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Stream::Tcp(socket) => socket.as_raw_fd(),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.as_raw_fd(),
         }
     }
 }
