@@ -16,6 +16,8 @@ pub(super) struct Play {
     pub(super) acts: Vec<Act>,
     /// How many of them `server` plays; in shared mode the others follow, one after each message.
     pub(super) in_server: usize,
+    /// The rest is read by `messages`, if the mode has that.
+    pub(super) by_channel: bool,
     /// Messages that a `Writer` sends from another thread meanwhile.
     pub(super) beside: usize,
 }
@@ -56,6 +58,7 @@ impl Play {
             just_ends,
             acts,
             in_server,
+            by_channel: mode == Mode::Dedicated && dice.percent(20),
             beside: 0,
         }
     }
@@ -88,6 +91,7 @@ impl Play {
             just_ends: false,
             in_server: if mode == Mode::Shared { 3 } else { acts.len() },
             acts,
+            by_channel: false,
             beside: 0,
         }
     }

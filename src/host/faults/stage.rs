@@ -55,10 +55,12 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(write_timeout: Duration) -> Stage {
-        let mut config = Config::default();
-        config.write_timeout = write_timeout;
-        config.close_timeout = LONG;
-        config.ping_interval = Duration::ZERO;
+        let mut config = Config {
+            write_timeout,
+            close_timeout: LONG,
+            ping_interval: Duration::ZERO,
+            ..Config::default()
+        };
         config.shared.workers = 2;
         let next = Arc::new(Mutex::new(None::<Player>));
         let new: New = {
@@ -84,10 +86,7 @@ impl Stage {
         let (tell, told) = unbounded();
         let (beside, came_of_beside) = unbounded();
         *self.next.lock().unwrap() = Some(Player {
-            acts: play.acts.clone(),
-            in_server: play.in_server,
-            mode: play.mode,
-            beside: play.beside,
+            play: play.clone(),
             came_of_beside: beside,
             next: 0,
             tell,
@@ -138,10 +137,7 @@ fn peer() -> SocketAddr {
 
 /// The server, which does what stands in the play and tells what it sees.
 struct Player {
-    acts: Vec<Act>,
-    in_server: usize,
-    mode: Mode,
-    beside: usize,
+    play: Play,
     came_of_beside: Sender<u16>,
     next: usize,
     /// Gone with the server, and only then.
@@ -154,30 +150,38 @@ impl WebSocketServer for Player {
     }
 
     fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
-        pre.set_mode(self.mode);
+        pre.set_mode(self.play.mode);
         self.told(Seen::PreServer);
         Ok(())
     }
 
     fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
         thread::scope(|scope| {
-            if self.beside > 0 {
+            if self.play.beside > 0 {
                 let writer = ws.writer().unwrap();
-                let (messages, came_of) = (self.beside, self.came_of_beside.clone());
+                let (messages, came_of) = (self.play.beside, self.came_of_beside.clone());
                 scope.spawn(move || write_beside(&writer, messages, &came_of));
             }
-            while self.next < self.in_server {
+            while self.next < self.play.in_server {
                 self.act(ws);
             }
         });
         // As a server does: it reads to the end. And one that does not heed it finds it closed.
-        if self.mode != Mode::Shared {
-            while !matches!(self.read_message(ws), 7950 | 7951) {}
+        if self.play.mode != Mode::Shared {
+            if self.play.by_channel {
+                let messages = ws.messages().unwrap();
+                for message in messages {
+                    self.message(message);
+                }
+            } else {
+                while !matches!(self.read_message(ws), 7950 | 7951) {}
+            }
             let write = ws.write("too late");
             self.called("a late write", &write);
             let ping = ws.ping(b"");
             self.called("a late ping", &ping);
-            self.read_message(ws);
+            let read = ws.read(0, LONG);
+            self.called("a late read", &read);
         }
         Ok(())
     }
@@ -192,7 +196,7 @@ impl WebSocketServer for Player {
             true => Seen::Closed,
             false => Seen::Message(data),
         });
-        if self.next < self.acts.len() {
+        if self.next < self.play.acts.len() {
             self.act(ws);
         }
         Ok(Delivery::Done)
@@ -228,16 +232,24 @@ impl Player {
     }
 
     fn read_message(&self, ws: &mut WebSocket) -> u16 {
+        self.message(ws.read_message(LONG))
+    }
+
+    fn message(&self, message: Result<Data, Status>) -> u16 {
         let at_end = true;
-        self.read(ws.read_message(LONG).map(|data| Chunk { data, at_end }))
+        self.read(message.map(|data| Chunk { data, at_end }))
     }
 
     fn act(&mut self, ws: &mut WebSocket) {
-        let act = self.acts[self.next].clone();
+        let act = self.play.acts[self.next].clone();
         self.next += 1;
         match act {
-            Act::Read(len) => drop(self.read(ws.read(len, LONG))),
-            Act::Message => drop(self.read_message(ws)),
+            Act::Read(len) => {
+                self.read(ws.read(len, LONG));
+            }
+            Act::Message => {
+                self.read_message(ws);
+            }
             Act::Poll(len) => loop {
                 let read = ws.read(len, Duration::ZERO);
                 if !matches!(read, Err(Status::Timeout)) {
@@ -245,7 +257,9 @@ impl Player {
                     break;
                 }
             },
-            Act::Write(data) => drop(self.called("write", &ws.write_data(&data))),
+            Act::Write(data) => {
+                self.called("write", &ws.write_data(&data));
+            }
             Act::Fragments(parts) => {
                 for (at, data) in parts.iter().enumerate() {
                     let written = ws.write_fragment(data, at + 1 == parts.len());
@@ -254,7 +268,9 @@ impl Player {
             }
             Act::Buffer(on) => ws.set_write_buffering(on),
             Act::Flush => drop(ws.flush()),
-            Act::Ping => drop(self.called("ping", &ws.ping(b"are you there"))),
+            Act::Ping => {
+                self.called("ping", &ws.ping(b"are you there"));
+            }
             Act::Share => drop(ws.writer()),
             Act::End(code) => {
                 let ended = ws.end_server_with(CloseCode::new(code), "");
