@@ -510,6 +510,11 @@ impl WebSocket {
         }
     }
 
+    /// The client did not take the 101: what it sent with its request is no message.
+    pub(crate) fn lose(&mut self) {
+        self.link.lose();
+    }
+
     /// The shared connection, if it is one.
     pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
         self.link.shared()

@@ -11,6 +11,8 @@
 
 mod dedicated;
 mod ended;
+#[cfg(test)]
+mod faults;
 mod open;
 mod reserve;
 mod shared;

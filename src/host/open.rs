@@ -187,12 +187,12 @@ impl Handshake<'_> {
             }
             let answer = answer::switching(upgrade, choice.subprotocol.as_deref(), &choice.headers);
             let card = self.card(id, &session, path, &choice);
-            let ws = self.websocket(card, &choice, rest).map_err(no)?;
+            let mut ws = self.websocket(card, &choice, rest).map_err(no)?;
             // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
             // is a WebSocket that was closed at once.
             match self.line.send(&answer, b"", handle.config().write_timeout) {
                 Ok(()) => self.register(&ws),
-                Err(_) => self.line.cut(),
+                Err(_) => ws.lose(),
             }
             Ok((ws, attached))
         })();

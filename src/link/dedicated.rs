@@ -175,6 +175,12 @@ impl Dedicated {
         Ok(messages)
     }
 
+    /// The client is gone: the connection ends where it stands.
+    pub(crate) fn lose(&mut self) {
+        self.wire.line().cut();
+        self.wire.end_of_stream();
+    }
+
     /// Closes: what was written goes out, then the close frame, unless there was one; then the peer's half
     /// is waited for, up to the close timeout.
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
@@ -192,8 +198,7 @@ impl Dedicated {
         {
             incoming.drain(&mut self.wire);
         }
-        self.wire.line().cut();
-        self.wire.end_of_stream();
+        self.lose();
         match closed {
             Err(Status::Closed(_)) => Ok(()),
             other => other,
@@ -213,6 +218,21 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
     use std::time::Instant;
+
+    #[test]
+    fn what_a_lost_connection_holds_is_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let timing = Timing::of(&Config::default());
+        let rest = b"\x81\x81\0\0\0\0a";
+        let mut link = Dedicated::new(line, rest, Limits::default(), timing);
+        link.lose();
+        let read = link.read(&mut Data::new(), Ask::message(9), Duration::MAX);
+        assert_eq!(Status::code_of(&read), 7951);
+        let sent = link.send(Kind::Text, Span::Whole, b"a");
+        assert_eq!(Status::code_of(&sent), 7951);
+    }
 
     /// A client that went away while the server was busy answers the close frame with a reset. With the
     /// reading half shut by a shutdown, no read tells of it.

@@ -111,6 +111,14 @@ impl Link {
         }
     }
 
+    /// The client is gone: the connection ends where it stands.
+    pub(crate) fn lose(&mut self) {
+        match self {
+            Link::Dedicated(link) => link.lose(),
+            Link::Shared(end) => end.shared().lose(),
+        }
+    }
+
     /// The shared connection, if it is one.
     pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
         match self {

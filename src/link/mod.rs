@@ -14,6 +14,8 @@
 mod clock;
 mod dedicated;
 mod either;
+#[cfg(test)]
+mod faulty;
 mod gather;
 mod incoming;
 mod line;
@@ -25,6 +27,8 @@ mod wire;
 pub(crate) use clock::Clock;
 pub(crate) use dedicated::{Dedicated, Timing};
 pub(crate) use either::{Link, Outlet};
+#[cfg(test)]
+pub(crate) use faulty::{Cut, Dice, Fault, Faulty, Noise};
 pub(crate) use gather::Ask;
 pub(crate) use line::{End, Line, StuckWatch, is_timeout};
 pub(crate) use shared::{Common, Hosted, Hub, Job, Poll, Queue, Rules, Shared, SharedEnd};

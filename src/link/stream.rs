@@ -4,9 +4,13 @@
 //! write and whoever ends the connection share one descriptor. A call that may not wait fails with `WouldBlock`, one
 //! that waits ends at its time-out; who polls the descriptor is told of everything that such a call missed.
 
+#[cfg(test)]
+use super::faulty::Faulty;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
+#[cfg(test)]
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The system counts milliseconds in 31 bits.
@@ -16,6 +20,8 @@ const LONGEST: Duration = Duration::from_secs(20 * 86_400);
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    #[cfg(test)]
+    Faulty(Arc<Faulty>),
 }
 
 impl From<TcpStream> for Stream {
@@ -24,29 +30,47 @@ impl From<TcpStream> for Stream {
     }
 }
 
+#[cfg(test)]
+impl From<Arc<Faulty>> for Stream {
+    fn from(faulty: Arc<Faulty>) -> Stream {
+        Stream::Faulty(faulty)
+    }
+}
+
 impl Stream {
     /// One receive; 0 is the end of the stream.
     pub(super) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).read(space),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.recv(space),
         }
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write(bytes),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.write_vectored(&[IoSlice::new(bytes)]),
         }
     }
 
     pub(super) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write_vectored(slices),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.write_vectored(slices),
         }
     }
 
     pub(super) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nonblocking(on),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => {
+                faulty.set_nonblocking(on);
+                Ok(())
+            }
         }
     }
 
@@ -54,6 +78,8 @@ impl Stream {
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_read_timeout(timeout),
+            #[cfg(test)]
+            Stream::Faulty(_) => Ok(()),
         }
     }
 
@@ -61,6 +87,8 @@ impl Stream {
     pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_write_timeout(timeout),
+            #[cfg(test)]
+            Stream::Faulty(_) => Ok(()),
         }
     }
 
@@ -68,6 +96,8 @@ impl Stream {
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nodelay(true),
+            #[cfg(test)]
+            Stream::Faulty(_) => Ok(()),
         }
     }
 
@@ -86,6 +116,11 @@ impl Stream {
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.shutdown(how),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => {
+                faulty.shutdown(how);
+                Ok(())
+            }
         }
     }
 
@@ -93,14 +128,18 @@ impl Stream {
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Stream::Tcp(socket) => socket.peer_addr(),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.peer_addr(),
         }
     }
 
     /// The socket, for a look at its settings.
     #[cfg(test)]
     pub(super) fn tcp(&self) -> &TcpStream {
-        let Stream::Tcp(socket) = self;
-        socket
+        match self {
+            Stream::Tcp(socket) => socket,
+            Stream::Faulty(_) => panic!("it has no settings"),
+        }
     }
 }
 
@@ -108,6 +147,8 @@ impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Stream::Tcp(socket) => socket.as_raw_fd(),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.as_raw_fd(),
         }
     }
 }

@@ -22,6 +22,11 @@ impl Shared {
         Ok(())
     }
 
+    /// The client is gone: the connection ends where it stands.
+    pub(crate) fn lose(&self) {
+        self.lock().lose();
+    }
+
     /// Waits until the end is done, on the thread of `server`.
     pub(super) fn wait_over(self: &Arc<Self>, inbox: &mut Inbox) {
         let mut state = self.lock();
