@@ -222,9 +222,9 @@ fn push_by_id(
     random: &mut Random,
 ) -> Result<(), Status> {
     match random.below(4) {
-        // A topic of its own: nobody took it if it is full, or closed.
+        // A topic of its own; whoever did not take it is gone, or full.
         0 => match handle.publish(&format!("only {name}"), data) {
-            0 => Err(Limit::OutboxFull.into()),
+            0 => handle.open_server(id).and(Err(Limit::OutboxFull.into())),
             _ => Ok(()),
         },
         1 => {
@@ -548,6 +548,7 @@ impl WebSocketServer for Server {
 ///
 /// - `over NAME`: once it is over; it is forgotten then.
 /// - `flooded NAME`: once its flood is over.
+/// - `ended ID`: once there is no session with this ID.
 /// - `level`: what there is now.
 struct Ledger(Arc<App>);
 
@@ -563,6 +564,7 @@ impl WebSocketServer for Ledger {
             let answer = match question.split_once(' ') {
                 Some(("over", name)) => self.over(name),
                 Some(("flooded", name)) => self.flooded(name),
+                Some(("ended", id)) => ended(ws.handle(), id),
                 _ => Some(self.level(ws.handle())),
             };
             ws.write(answer.as_deref().unwrap_or("not yet"))?;
@@ -595,6 +597,13 @@ impl Ledger {
         member.flood.lock().unwrap().as_ref()?;
         Some(member.account())
     }
+}
+
+/// Does not look it up, which would be a use of it.
+fn ended(handle: &GatewayHandle, id: &str) -> Option<String> {
+    let there = handle.sessions().ids();
+    let there = there.iter().any(|there| there.as_str() == id);
+    (!there).then(|| "ended".to_owned())
 }
 
 struct RawEcho;

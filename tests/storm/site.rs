@@ -117,6 +117,11 @@ impl Site {
         self.wait(&format!("flooded {name}"))
     }
 
+    /// Waits until the session is gone: its WebSocket is over a moment before.
+    pub fn until_ended(&self, cookie: &str) {
+        self.wait(&format!("ended {cookie}"));
+    }
+
     fn wait(&self, question: &str) -> Account {
         let end = Instant::now() + PATIENCE;
         loop {

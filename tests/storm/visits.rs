@@ -156,6 +156,7 @@ fn end_with_session(visit: &mut Visit<'_>) {
     visit.talk(&mut guest, 5, true);
     guest.command("end with session");
     ends_with(visit, guest, 1000);
+    visit.site.until_ended(&cookie);
     let again = Guest::arrive(visit.site, "whole", Some(&cookie));
     assert!(
         again.cookie().is_some_and(|new| new != cookie),
