@@ -336,8 +336,8 @@ impl WebSocket {
         }
     }
 
-    /// Messages to this WebSocket that a full outbox has cost: not taken, or given up by [`SlowConsumer`]. Always 0
-    /// in dedicated mode.
+    /// Messages to this WebSocket that a full outbox has cost: not taken, or given up by [`SlowConsumer`]; also those
+    /// that waited behind a message in fragments which the end of the WebSocket cut off. Always 0 in dedicated mode.
     pub fn dropped(&self) -> u64 {
         self.link.shared().map_or(0, |shared| shared.dropped())
     }

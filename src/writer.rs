@@ -117,7 +117,8 @@ impl Writer {
     }
 
     /// Messages to this WebSocket that a full outbox has cost, in [`Mode::Shared`](crate::Mode::Shared): not taken,
-    /// or given up by [`SlowConsumer`](crate::SlowConsumer). Always 0 in the other modes.
+    /// or given up by [`SlowConsumer`](crate::SlowConsumer); also those that waited behind a message in fragments which
+    /// the end of the WebSocket cut off. Always 0 in the other modes.
     pub fn dropped(&self) -> u64 {
         self.outlet.dropped()
     }

@@ -2,6 +2,7 @@
 
 use csp_websocket::proto::Violation;
 use csp_websocket::{Config, Limit, Misuse, Status};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const README: &str = include_str!("../README.md");
@@ -281,6 +282,33 @@ fn every_package_is_listed_with_its_reason() {
             assert_row(&format!("| `{name}` | {reason} |"));
         }
     }
+}
+
+#[test]
+fn every_package_of_a_default_build_is_listed_and_no_other() {
+    let cargo = std::env::var("CARGO").unwrap_or("cargo".to_owned());
+    let tree = std::process::Command::new(cargo)
+        .args(["tree", "--locked", "--offline", "--prefix", "none"])
+        .args(["--edges", "normal,build"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo");
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).expect("text");
+    let built: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| *name != "csp-websocket")
+        .collect();
+
+    let (_, section) = README.split_once("\n## Packages\n").expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("its end");
+    let rows = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let listed: Vec<&str> = rows.collect();
+    assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), built);
+    assert_eq!(listed.len(), built.len(), "one of them twice");
 }
 
 /// The names in every section of the manifest with this title.

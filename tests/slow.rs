@@ -705,6 +705,33 @@ fn many_write_while_one_sends_fragments_and_nothing_mixes() {
     client.end();
 }
 
+/// They cannot come any more, and nobody can be told but by the count.
+#[test]
+fn what_waits_behind_a_message_that_an_end_cuts_off_is_counted() {
+    let resting = Resting::new(small(), echo);
+    let (mut client, mut ws) = resting.open();
+    let writer = ws.writer().unwrap();
+    let mut other = resting
+        .served
+        .handle()
+        .open_server(ws.websocket_id())
+        .unwrap();
+    other.write_fragment(&"half".into(), false).unwrap();
+    writer.write("waits behind it").unwrap();
+    writer.write("as does this").unwrap();
+    assert_eq!(writer.dropped(), 0);
+    ws.end_server().unwrap();
+    assert_eq!(writer.dropped(), 2);
+    assert_eq!(
+        Status::code_of(&other.write_fragment(&"".into(), true)),
+        7951
+    );
+    let frame = client.recv_frame();
+    assert_eq!((frame.opcode, frame.fin), (TEXT, false));
+    client.expect_close(1000);
+    client.expect_eof();
+}
+
 #[test]
 fn whoever_leaves_a_message_half_sent_closes_with_1011() {
     let resting = Resting::new(small(), echo);

@@ -16,6 +16,7 @@ pub use handshake::{Handshake, Response};
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long one call may take unless a test sets [`Client::limit`].
@@ -114,6 +115,29 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// The same while what the server sends is taken in, as by a client that reads on another thread: neither side
+    /// can wait for the other.
+    pub fn send_while_receiving(&mut self, mut bytes: &[u8]) {
+        let end = Instant::now() + self.limit;
+        let mut chunk = [0; 16 * 1024];
+        self.stream.set_nonblocking(true).expect("nonblocking");
+        while !bytes.is_empty() {
+            time_left(end, self.limit, "the server to take what was sent");
+            match self.stream.write(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(e) if is_wait(&e) => match self.stream.read(&mut chunk) {
+                    Ok(len @ 1..) => self.pending.extend_from_slice(&chunk[..len]),
+                    Ok(_) => thread::sleep(Duration::from_millis(1)),
+                    Err(e) if is_wait(&e) => thread::sleep(Duration::from_millis(1)),
+                    Err(_) => break,
+                },
+                // It has hung up; what it said before is still to be read.
+                Err(_) => break,
+            }
+        }
+        self.stream.set_nonblocking(false).expect("blocking");
     }
 
     /// Sends `size` bytes at a time, each a TCP segment of its own as far as the system obliges.

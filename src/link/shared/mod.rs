@@ -109,7 +109,7 @@ struct State {
     turn: Turn,
     hosted: Option<Box<dyn Hosted>>,
     policy: SlowConsumer,
-    /// Messages that the policy has given up or not taken.
+    /// Messages that the policy has given up or not taken, or that a close has cost.
     dropped: u64,
     /// There may be something to receive.
     readable: bool,
@@ -369,7 +369,7 @@ impl Shared {
         self.lock().policy = policy;
     }
 
-    /// Messages that its policy has given up or not taken.
+    /// Messages that its policy has given up or not taken, or that a close has cost.
     pub(crate) fn dropped(&self) -> u64 {
         self.lock().dropped
     }

@@ -214,6 +214,14 @@ impl Waiting {
         waited
     }
 
+    /// The message in fragments will not end any more: gives up what waits behind it; how many messages.
+    pub(super) fn drop_behind(&mut self) -> usize {
+        let behind = std::mem::take(&mut self.behind);
+        self.bytes -= behind.iter().map(Frame::len).sum::<usize>();
+        self.messages -= behind.len();
+        behind.len()
+    }
+
     /// The next bytes to write; how many slices.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut count = 0;

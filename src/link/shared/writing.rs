@@ -262,8 +262,16 @@ impl State {
     /// Control frames go out between any two frames, the close frame behind all.
     fn write_out(&mut self) -> Result<(), SendFault> {
         let State {
-            line, conn, outbox, ..
+            line,
+            conn,
+            outbox,
+            dropped,
+            ..
         } = self;
+        // Whatever closed it also cut off a message in fragments: nothing can follow that.
+        if !conn.is_open() && !outbox.is_done() {
+            *dropped += outbox.drop_behind() as u64;
+        }
         let Some(line) = line else {
             return Ok(());
         };
