@@ -6,12 +6,12 @@ use crate::address::GwClientAddress;
 use crate::config::Config;
 use crate::control::Control;
 use crate::handle::GatewayHandle;
-use crate::host::{Host, LOOK, New, Page, Pool, Reserve, TurnAway};
+use crate::host::{Host, LOOK, New, Page, Pool, Reserve, Trickle, TurnAway};
 use crate::key::Key;
 use crate::link::{Clock, Line};
 use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
-use crate::status::{Misuse, Status};
+use crate::status::{Limit, Misuse, Status};
 use check::check;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -161,6 +161,7 @@ impl Gateway {
             routes: self.routes,
             pages: self.pages,
             pool: Pool::default(),
+            refusals: Trickle::default(),
         });
         let turn_away = Arc::new(TurnAway::default());
         let reserve = Arc::new(Reserve::new());
@@ -311,7 +312,9 @@ impl Acceptor {
                     if self.not_accepted.is_due() {
                         log::error!("no connection can be accepted ({error}); trying again");
                     }
-                    if is_out_of_descriptors(&error) && self.reserve.refuse_one(&self.listener) {
+                    if is_out_of_descriptors(&error)
+                        && self.reserve.refuse_one(&self.listener, self.handle.tally())
+                    {
                         // Where one came there may be more: they need not wait for their no.
                         delay = BACK_OFF.0;
                         continue;
@@ -326,17 +329,19 @@ impl Acceptor {
     /// Gives the connection a thread, or a no.
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let config = self.handle.config();
-        let line = Arc::new(Line::new(socket));
+        let tally = self.handle.tally();
+        tally.accepted.add(1);
+        let line = Arc::new(Line::new(socket, Arc::clone(tally)));
         if let Err(error) = line.prepare(config) {
             log::debug!("{peer}: the connection was lost at once: {error}");
             return;
         }
         let place = match self.handle.table().enter(&line, peer.ip(), config) {
             Ok(place) => place,
-            Err(Status::Shutdown) => return self.refuse(line, Rejection::Stopping),
-            Err(limit) => {
-                log::debug!("{peer}: {limit}");
-                return self.refuse(line, Rejection::Busy);
+            Err(Status::Limit(limit)) => return self.refuse_for(limit, line, peer),
+            Err(_) => {
+                tally.refused_stopping.add(1);
+                return self.refuse(line, Rejection::Stopping);
             }
         };
         let name = format!("csp-{}", place.number());
@@ -352,8 +357,18 @@ impl Acceptor {
             if self.no_thread.is_due() {
                 log::error!("{peer}: no thread for another connection: {error}");
             }
-            self.refuse(line, Rejection::Busy);
+            self.refuse_for(Limit::Threads, line, peer);
         }
+    }
+
+    /// Turns a connection away for a limit.
+    fn refuse_for(&self, limit: Limit, line: Arc<Line>, peer: SocketAddr) {
+        self.handle.tally().refused(limit);
+        if let Some(suppressed) = self.host.refusals.pass() {
+            let status = Rejection::Busy.status();
+            log::info!("{peer}: refused status={status} reason=\"{limit}\"{suppressed}");
+        }
+        self.refuse(line, Rejection::Busy);
     }
 
     fn refuse(&self, line: Arc<Line>, rejection: Rejection) {

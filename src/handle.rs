@@ -2,9 +2,10 @@
 
 use crate::address::GwClientAddress;
 use crate::config::{Config, YEAR};
+use crate::counters::{Counters, Tally};
 use crate::id::WebSocketId;
 use crate::key::Key;
-use crate::link::Common;
+use crate::link::{Common, Hub};
 use crate::proto::Data;
 use crate::remote::RemoteGateway;
 use crate::session::SessionTable;
@@ -15,7 +16,7 @@ use crate::topics::Topics;
 use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// A handle on a gateway: for its sessions, for what is open on it, and to stop it. A clone is the same
@@ -31,6 +32,9 @@ struct Shared {
     table: Arc<Table>,
     sessions: SessionTable,
     topics: Topics,
+    tally: Arc<Tally>,
+    /// What shared WebSockets have in common, once there was one.
+    hub: OnceLock<Weak<Hub>>,
     control: OnceLock<Site>,
     stop: Mutex<Stop>,
     stop_changed: Condvar,
@@ -59,12 +63,15 @@ thread_local! {
 
 impl GatewayHandle {
     pub(crate) fn new(local_addr: SocketAddr, config: Config) -> GatewayHandle {
+        let tally = Arc::<Tally>::default();
         let shared = Shared {
             local_addr,
-            sessions: SessionTable::new(config.sessions.clone()),
+            sessions: SessionTable::counted(config.sessions.clone(), Arc::clone(&tally)),
             config,
             table: Arc::default(),
             topics: Topics::default(),
+            tally,
+            hub: OnceLock::new(),
             control: OnceLock::new(),
             stop: Mutex::default(),
             stop_changed: Condvar::new(),
@@ -114,6 +121,45 @@ impl GatewayHandle {
     /// Says once where the gateway is reached.
     pub(crate) fn set_control(&self, address: GwClientAddress, key: Option<Key>) {
         let _ = self.shared.control.set(Site { address, key });
+    }
+
+    /// What the gateway has done so far, and what is open and waiting now.
+    ///
+    /// It looks at every shared WebSocket, one after the other; once a second is nothing.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.shared.tally.read();
+        let (connections, websockets, shared) = self.shared.table.census();
+        counters.connections = connections as u64;
+        counters.websockets = websockets;
+        for one in shared {
+            let [outbox_bytes, outbox_messages, kept_bytes, kept_messages] =
+                one.depths().map(|depth| depth as u64);
+            counters.outbox_bytes += outbox_bytes;
+            counters.outbox_messages += outbox_messages;
+            counters.kept_bytes += kept_bytes;
+            counters.kept_messages += kept_messages;
+        }
+        if let Some(hub) = self.shared.hub.get().and_then(Weak::upgrade) {
+            [
+                counters.turns_queued,
+                counters.workers,
+                counters.workers_busy,
+            ] = hub.load().map(|number| number as u64);
+        }
+        counters.sessions = self.sessions().len() as u64;
+        let (topics, subscriptions) = self.shared.topics.count();
+        (counters.topics, counters.subscriptions) = (topics as u64, subscriptions as u64);
+        counters
+    }
+
+    /// Where to count.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.shared.tally
+    }
+
+    /// Says once what shared WebSockets have in common.
+    pub(crate) fn set_hub(&self, hub: &Arc<Hub>) {
+        let _ = self.shared.hub.set(Arc::downgrade(hub));
     }
 
     /// Every open WebSocket, in no particular order.

@@ -6,6 +6,7 @@ compile_error!("csp-websocket needs a Unix: it waits for sockets by their descri
 mod address;
 mod config;
 mod control;
+mod counters;
 mod gateway;
 mod handle;
 mod host;
@@ -24,10 +25,12 @@ mod sync;
 mod table;
 mod topics;
 mod websocket;
+mod why;
 mod writer;
 
 pub use address::GwClientAddress;
 pub use config::{Config, SessionConfig, SharedConfig, SlowConsumer};
+pub use counters::{Counters, Flow};
 pub use gateway::{Gateway, Running};
 pub use handle::GatewayHandle;
 pub use id::{SessionId, WebSocketId};

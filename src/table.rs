@@ -9,9 +9,10 @@ use crate::link::{End, Line, Shared, StuckWatch};
 use crate::session::Session;
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Condvar, Mutex, lock, wait};
+use crate::why::Why;
 use addresses::Addresses;
 use gone::Gone;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +33,17 @@ pub enum Mode {
     /// of threads serves it by `on_client_message`, and whoever knows its ID can write to it.
     #[doc(alias = "SharedConnection")]
     Shared,
+}
+
+impl Mode {
+    /// In a log line, a table or a label.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Dedicated => "dedicated",
+            Mode::Raw => "raw",
+            Mode::Shared => "shared",
+        }
+    }
 }
 
 /// WebSockets that are asked at once to end when the gateway stops.
@@ -233,6 +245,7 @@ impl Table {
     pub(crate) fn cut_all(&self) -> usize {
         let entries = lock(&self.entries);
         for entry in entries.by_number.values() {
+            entry.line.blame(Why::Shutdown);
             entry.line.cut();
         }
         entries.by_number.len()
@@ -251,10 +264,11 @@ impl Table {
         }
         // Not under the lock: the logger is the application's, and may ask who is connected.
         for line in stuck {
-            log::info!(
+            log::debug!(
                 "{}: takes nothing and answers nothing, given up",
                 line.peer()
             );
+            line.blame(Why::Timeout);
             line.cut();
         }
     }
@@ -325,6 +339,22 @@ impl Table {
             }
             entries = wait(&self.emptied, entries, Some(left));
         }
+    }
+
+    /// How many connections there are, how many of them are WebSockets of each mode, and the shared ones.
+    pub(crate) fn census(&self) -> (usize, BTreeMap<String, u64>, Vec<Arc<Shared>>) {
+        let all = [Mode::Dedicated, Mode::Raw, Mode::Shared];
+        let mut modes = all.map(|mode| (mode, 0));
+        let mut shared = Vec::new();
+        let entries = lock(&self.entries);
+        for entry in entries.by_number.values() {
+            for (mode, count) in &mut modes {
+                *count += u64::from(entry.card.as_ref().is_some_and(|card| card.mode == *mode));
+            }
+            shared.extend(entry.shared().cloned());
+        }
+        let modes = modes.map(|(mode, count)| (mode.name().to_owned(), count));
+        (entries.by_number.len(), modes.into(), shared)
     }
 
     pub(crate) fn websockets(&self) -> Vec<WebSocketInfo> {

@@ -64,6 +64,13 @@ impl Topics {
         drop(left);
     }
 
+    /// How many topics there are, and subscriptions to them.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let topics = lock(&self.by_name);
+        let subscribers = |topic: &Arc<Topic>| lock(&topic.subscribers).len();
+        (topics.len(), topics.values().map(subscribers).sum())
+    }
+
     /// Sends a message to every subscriber, waiting for none; how many took it.
     pub(crate) fn publish(&self, name: &str, data: &Data) -> usize {
         let Some(topic) = lock(&self.by_name).get(name).cloned() else {

@@ -5,11 +5,12 @@ use crate::config::SlowConsumer;
 use crate::handle::GatewayHandle;
 use crate::id::{SessionId, WebSocketId};
 use crate::link::{Ask, End, Link, Shared, SharedEnd};
-use crate::proto::{CloseCode, CloseFrame, Data, Kind, Request, Span};
+use crate::proto::{CloseCode, CloseFrame, Data, Kind, Request, Span, Traffic};
 use crate::raw::Raw;
 use crate::session::Session;
 use crate::status::{Misuse, Status};
 use crate::table::{Card, Mode};
+use crate::why::Why;
 use crate::writer::Writer;
 use crossbeam_channel::Receiver;
 use std::cell::Cell;
@@ -57,8 +58,6 @@ pub struct WebSocket {
     handle: GatewayHandle,
     /// Of a shared WebSocket only until its `server` has returned: it would take more room than all the rest.
     request: Option<Box<Request>>,
-    /// Bytes that one held message may have.
-    max_held: usize,
     at_end: bool,
     binary_data: bool,
     session_end_on_close: bool,
@@ -82,13 +81,11 @@ impl WebSocket {
         handle: GatewayHandle,
         request: Option<Request>,
     ) -> WebSocket {
-        let max_held = usize::try_from(handle.config().max_message).unwrap_or(usize::MAX);
         WebSocket {
             link,
             card,
             handle,
             request: request.map(Box::new),
-            max_held,
             at_end: true,
             binary_data: false,
             session_end_on_close: false,
@@ -148,7 +145,7 @@ impl WebSocket {
     pub fn read_message(&mut self, timeout: Duration) -> Result<Data, Status> {
         self.framed()?;
         let mut data = Data::new();
-        self.ask(&mut data, Ask::message(self.max_held), timeout)?;
+        self.ask(&mut data, Ask::message(self.max_held()), timeout)?;
         Ok(data)
     }
 
@@ -282,7 +279,9 @@ impl WebSocket {
     pub fn messages(&mut self) -> Result<Receiver<Result<Data, Status>>, Status> {
         self.framed()?;
         let name = format!("csp-r-{}", self.card.id.prefix());
-        self.link.messages(name, self.max_held)
+        let limit = self.max_held();
+        let messages = self.link.messages(name, limit);
+        messages.inspect_err(|status| self.handle.tally().hit_by(status))
     }
 
     /// The WebSocket as one byte stream, [`Mode::Raw`] only. `timeout` bounds each of its reads.
@@ -530,7 +529,7 @@ impl WebSocket {
 
     /// Bytes that one held message may have.
     pub(crate) fn max_held(&self) -> usize {
-        self.max_held
+        usize::try_from(self.handle.config().max_message).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn card(&self) -> &Arc<Card> {
@@ -540,6 +539,21 @@ impl WebSocket {
     /// Why somebody else asked for the end, if anybody did.
     pub(crate) fn asked(&self) -> Option<End> {
         self.link.asked()
+    }
+
+    /// Notes why it ends. What was noted first stays.
+    pub(crate) fn blame(&self, why: Why) {
+        self.link.blame(why);
+    }
+
+    /// Why it ends; of a shared one not after it is over.
+    pub(crate) fn why(&self) -> Why {
+        self.link.why()
+    }
+
+    /// The code of our close frame, if one was sent, and all that has come and gone.
+    pub(crate) fn sum(&mut self) -> (Option<CloseCode>, Traffic) {
+        self.link.sum()
     }
 }
 

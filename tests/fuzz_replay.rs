@@ -172,7 +172,8 @@ impl Random {
 
     /// Good control requests, one after the other, with up to three small changes.
     fn control_requests(&mut self) -> Vec<u8> {
-        const GOOD: [&[u8]; 4] = [
+        const GOOD: [&[u8]; 5] = [
+            b"GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k3y\r\n\r\n",
             b"GET /websockets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k3y\r\n\r\n",
             b"POST /websockets/AbCdEf0123456789-_zzzA HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k3y\r\n\
               Content-Type: application/octet-stream\r\nContent-Length: 5\r\n\r\nbytes",

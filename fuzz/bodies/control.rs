@@ -31,6 +31,7 @@ pub fn run(data: &[u8]) {
     for (admitted, body) in &admitted {
         assert_eq!(body.len(), admitted.length);
         assert!(admitted.command.takes_body() || body.is_empty());
+        assert!(admitted.command != Command::Metrics || admitted.length == 0);
         if let Command::Publish { topic } = &admitted.command {
             assert!(!topic.is_empty());
             assert!(

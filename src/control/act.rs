@@ -1,6 +1,7 @@
 //! A command becomes a call of the gateway, and what it returned becomes one precise answer.
 
 use super::list;
+use crate::counters::Counters;
 use crate::handle::GatewayHandle;
 use crate::id::WebSocketId;
 use crate::proto::Data;
@@ -10,6 +11,7 @@ use crate::table::WebSocketInfo;
 
 /// What a control address can do to a gateway. None of it waits for a client.
 pub(super) trait Reach {
+    fn counters(&self) -> Counters;
     fn websockets(&self) -> Vec<WebSocketInfo>;
     /// Whether it can be sent to.
     fn probe(&self, id: &WebSocketId) -> Result<(), Status>;
@@ -21,6 +23,10 @@ pub(super) trait Reach {
 }
 
 impl Reach for GatewayHandle {
+    fn counters(&self) -> Counters {
+        GatewayHandle::counters(self)
+    }
+
     fn websockets(&self) -> Vec<WebSocketInfo> {
         GatewayHandle::websockets(self)
     }
@@ -49,6 +55,7 @@ impl Reach for GatewayHandle {
 /// Does what a request asks for.
 pub(super) fn act(gateway: &dyn Reach, command: &Command, data: &Data) -> Answer {
     let done = match command {
+        Command::Metrics => return Answer::metrics(gateway.counters().to_string()),
         Command::List => return Answer::table(list::table(gateway.websockets())),
         Command::Publish { topic } => {
             let taken = match gateway.publish(topic, data) {
@@ -103,6 +110,7 @@ fn refusal(status: &Status) -> Answer {
 /// What a log line calls a command. An ID or a topic is the application's business.
 pub(super) fn name(command: &Command) -> &'static str {
     match command {
+        Command::Metrics => "metrics",
         Command::List => "list",
         Command::Probe { .. } => "probe",
         Command::Send { .. } => "send",
@@ -137,6 +145,9 @@ mod tests {
     }
 
     impl Reach for Fake {
+        fn counters(&self) -> Counters {
+            Counters::default()
+        }
         fn websockets(&self) -> Vec<WebSocketInfo> {
             Vec::new()
         }
@@ -220,6 +231,10 @@ mod tests {
         let list = act(&Fake::default(), &Command::List, &text);
         assert_eq!(list.status(), 200);
         assert_eq!(list.body().lines().count(), 1, "its head");
+        let metrics = act(&Fake::default(), &Command::Metrics, &text);
+        assert_eq!(metrics.body(), Counters::default().to_string());
+        let bytes = String::from_utf8(metrics.encode(false)).unwrap();
+        assert!(bytes.contains("\r\nContent-Type: text/plain; version=0.0.4\r\n"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The table of open WebSockets as text.
 
 use crate::remote::COLUMNS;
-use crate::table::{Mode, WebSocketInfo};
+use crate::table::WebSocketInfo;
 
 /// A line of names and one line for each WebSocket, the oldest first, with tabs between the values.
 ///
@@ -13,7 +13,7 @@ pub(super) fn table(mut websockets: Vec<WebSocketInfo>) -> String {
     for ws in &websockets {
         let row: [&str; COLUMNS.len()] = [
             ws.websocket_id.as_str(),
-            name(ws.mode),
+            ws.mode.name(),
             &escaped(&ws.path),
             &ws.peer_addr.to_string(),
             &ws.age.as_secs().to_string(),
@@ -23,14 +23,6 @@ pub(super) fn table(mut websockets: Vec<WebSocketInfo>) -> String {
         table.push('\n');
     }
     table
-}
-
-fn name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Dedicated => "dedicated",
-        Mode::Raw => "raw",
-        Mode::Shared => "shared",
-    }
 }
 
 fn escaped(path: &str) -> String {
@@ -50,6 +42,7 @@ fn escaped(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::remote::RemoteInfo;
+    use crate::table::Mode;
     use std::time::Duration;
 
     fn info(path: &str, age: u64) -> WebSocketInfo {

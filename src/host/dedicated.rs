@@ -1,7 +1,7 @@
 //! The life of a WebSocket on its own thread: `server`, the close, `on_post_server`, the session's end.
 
 use super::open::Opened;
-use super::{Panicked, ended, guarded};
+use super::{ended, guarded};
 use crate::link::End;
 use crate::proto::CloseCode;
 use std::sync::Arc;
@@ -13,25 +13,27 @@ pub(super) fn run(opened: Opened) {
         attached,
     } = opened;
     let who = Arc::clone(ws.card());
-    log::info!("{who}: open");
+    let tally = Arc::clone(ws.handle().tally());
+    ended::log_open(&ws);
 
     let outcome = guarded(|| server.server(&mut ws));
-    let failed = ended::failed(&who, "server", &outcome);
+    let failed = ended::failed(&ws, "server", &outcome);
     let closed = match ws.asked().and_then(End::words) {
         None if failed => ws.end_server_with(CloseCode::INTERNAL, "the server met an error"),
         _ => ws.end_server(),
     };
     if let Err(status) = closed {
-        log::info!("{who}: the close did not go out: {status}");
+        log::debug!("{who}: the close did not go out: {status}");
     }
 
     ended::post_server(server.as_mut(), &mut ws);
     ended::session(&ws, true);
-    ended::log_close(&ws);
+    let why = ws.why();
+    ended::closed(&mut ws, why);
     drop(ws);
     drop(attached);
     // The application's own drop may panic, too.
-    if let Err(Panicked(text)) = guarded(|| drop(server)) {
-        log::error!("{who}: dropping the server panicked: {text:?}");
+    if let Err(panic) = guarded(|| drop(server)) {
+        panic.report(&tally, format_args!("{who}: dropping the server"));
     }
 }

@@ -5,6 +5,7 @@
 //!  dedicated   the life of a WebSocket that has a thread of its own
 //!  shared      the life of one that has none, and the pool that serves it
 //!  ended       what follows a call of the server, and the end, for both
+//!  lines       log lines that clients bring about
 //!  turn_away   a no for connections that get no thread
 //!  reserve     the descriptor that is kept back for a no
 //! ```
@@ -13,21 +14,25 @@ mod dedicated;
 mod ended;
 #[cfg(test)]
 mod faults;
+mod lines;
 mod open;
 mod reserve;
 mod shared;
 mod turn_away;
 
+pub(crate) use lines::Trickle;
 pub(crate) use reserve::Reserve;
 pub(crate) use shared::Pool;
 pub(crate) use turn_away::{LOOK, TurnAway};
 
+use crate::counters::Tally;
 use crate::handle::GatewayHandle;
 use crate::link::Line;
 use crate::server::WebSocketServer;
 use crate::table::Place;
 use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -41,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) routes: HashMap<Arc<str>, New>,
     pub(crate) pages: HashMap<String, Page>,
     pub(crate) pool: Pool,
+    /// Lines about connections that came to nothing.
+    pub(crate) refusals: Trickle,
 }
 
 /// A plain page.
@@ -70,6 +77,14 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
 /// The message of a panic.
 struct Panicked(String);
 
+impl Panicked {
+    /// Counts it, and says where it was.
+    fn report(&self, tally: &Tally, place: fmt::Arguments<'_>) {
+        tally.panics.add(1);
+        log::error!("{place} panicked: {:?}", self.0);
+    }
+}
+
 fn text_of(payload: Box<dyn Any + Send>) -> String {
     let text = match payload.downcast_ref::<&str>() {
         Some(text) => (*text).to_owned(),
@@ -81,9 +96,4 @@ fn text_of(payload: Box<dyn Any + Send>) -> String {
     // The payload is the application's: its drop may panic, too.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     text
-}
-
-/// A path as a log line shows it: it is the client's text, and can be long.
-fn shown(path: &str) -> &str {
-    path.get(..128).unwrap_or(path)
 }

@@ -1,6 +1,7 @@
 //! From an accepted connection to a WebSocket: request head, route, session, `on_pre_server`, the 101.
 
-use super::{Host, Page, Panicked, guarded, shown};
+use super::lines::Shown;
+use super::{Host, Page, Panicked, guarded};
 use crate::config::Config;
 use crate::id::WebSocketId;
 use crate::link::{Dedicated, Line, Link, Shared, SharedEnd, Timing, is_timeout};
@@ -33,7 +34,11 @@ enum No {
     Rejected(Rejection),
     /// The application said no: an HTTP status and a text.
     Refused(u16, String),
-    /// There is nobody to answer: the client is gone, or let the deadline pass.
+    /// The application met an error, which is not the client's business.
+    Failed(Status),
+    /// The request did not come in time: there is nobody to answer.
+    Late,
+    /// The client is gone.
     Gone(&'static str),
 }
 
@@ -59,12 +64,9 @@ pub(super) fn open(
         }
     };
     if let Some(page) = page(host, &request) {
-        log::debug!("{peer} {:?}: page", shown(request.path()));
-        part_with(
-            host,
-            line,
-            &answer::page(&request, &page.content_type, &page.body),
-        );
+        log::debug!("{peer} {}: page", Shown(request.path()));
+        let answer = answer::page(&request, &page.content_type, &page.body);
+        part_with(host, line, 200, &answer);
         return None;
     }
     let handshake = Handshake {
@@ -89,7 +91,7 @@ fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(No::Gone("the request did not come in time"));
+            return Err(No::Late);
         }
         if line.set_read_timeout(Some(left)).is_err() {
             return Err(No::Gone("the connection was lost"));
@@ -150,7 +152,8 @@ impl Handshake<'_> {
             .config()
             .origins
             .check(request.header("origin"), request.host())?;
-        let mut server = guarded(new).map_err(|panic| panicked("making the server", &panic))?;
+        let mut server =
+            guarded(new).map_err(|panic| self.panicked("making the server", &panic))?;
         match self.open(server.as_mut(), &upgrade, path, rest) {
             Ok((ws, attached)) => Ok(Opened {
                 server,
@@ -160,7 +163,7 @@ impl Handshake<'_> {
             Err(no) => {
                 // The application's own drop may panic, too, and the client is still to be told no.
                 if let Err(panic) = guarded(|| drop(server)) {
-                    panicked("dropping the server", &panic);
+                    self.panicked("dropping the server", &panic);
                 }
                 Err(no)
             }
@@ -179,7 +182,10 @@ impl Handshake<'_> {
         let (session, started) = self.session(server)?;
         let opened = (|| {
             let id = WebSocketId::new().map_err(no)?;
-            let attached = session.attach(self.line).map_err(no)?;
+            let attached = session.attach(self.line);
+            let attached = attached
+                .inspect_err(|status| handle.tally().hit_by(status))
+                .map_err(no)?;
             let mut choice = self.pre_server(server, &id, &session)?;
             if started {
                 let cookie = handle.sessions().set_cookie(&session);
@@ -191,8 +197,14 @@ impl Handshake<'_> {
             // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
             // is a WebSocket that was closed at once.
             match self.line.send(&answer, b"", handle.config().write_timeout) {
-                Ok(()) => self.register(&ws),
-                Err(_) => ws.lose(),
+                Ok(()) => {
+                    handle.tally().answered(101);
+                    self.register(&ws);
+                }
+                Err(_) => {
+                    handle.tally().handshakes_gone.add(1);
+                    ws.lose();
+                }
             }
             Ok((ws, attached))
         })();
@@ -206,8 +218,8 @@ impl Handshake<'_> {
     /// The session that the cookie names, or a new one; true if it was started here and needs its cookie.
     fn session(&self, server: &mut dyn WebSocketServer) -> Result<(Session, bool), No> {
         let sessions = self.host.handle.sessions();
-        let uses =
-            guarded(|| server.use_session()).map_err(|panic| panicked("use_session", &panic))?;
+        let uses = guarded(|| server.use_session())
+            .map_err(|panic| self.panicked("use_session", &panic))?;
         if !uses || self.host.handle.config().sessions.cookie.is_empty() {
             return Ok((sessions.transient().map_err(no)?, false));
         }
@@ -243,7 +255,7 @@ impl Handshake<'_> {
             choice: Choice::default(),
         };
         guarded(|| server.on_pre_server(&mut pre))
-            .map_err(|panic| panicked("on_pre_server", &panic))?
+            .map_err(|panic| self.panicked("on_pre_server", &panic))?
             .map_err(no)?;
         Ok(pre.choice)
     }
@@ -277,7 +289,7 @@ impl Handshake<'_> {
         let limits = limits(config, choice);
         let line = Arc::clone(self.line);
         let link = if choice.mode == Mode::Shared {
-            let hub = self.host.pool.hub(config)?;
+            let hub = self.host.pool.hub(handle)?;
             let policy = config.shared.slow_consumer;
             let number = self.place.number();
             let shared = Arc::new(Shared::new(number, hub, line, Conn::new(limits), policy));
@@ -300,6 +312,13 @@ impl Handshake<'_> {
             self.line.cut();
         }
         self.place.register(ws.card(), shared);
+    }
+
+    fn panicked(&self, what: &str, panic: &Panicked) -> No {
+        let path = Shown(self.request.path());
+        let place = format_args!("{} {path}: {what}", self.peer);
+        panic.report(self.host.handle.tally(), place);
+        Rejection::Panicked.into()
     }
 }
 
@@ -331,42 +350,66 @@ fn no(status: Status) -> No {
         Status::Limit(Limit::Sessions | Limit::SocketsPerSession)
         | Status::Misuse(Misuse::SessionEnded) => Rejection::Busy.into(),
         Status::Shutdown => Rejection::Stopping.into(),
-        Status::Io(error) => {
-            log::error!("a handshake failed: {error}");
-            Rejection::Busy.into()
-        }
-        other => {
-            log::info!("a handshake was refused with {other}");
-            No::Refused(403, "refused".to_owned())
-        }
+        other => No::Failed(other),
     }
-}
-
-fn panicked(what: &str, Panicked(text): &Panicked) -> No {
-    log::error!("{what} panicked: {text:?}");
-    Rejection::Panicked.into()
 }
 
 /// Answers a request that comes to nothing.
 fn say_no(host: &Host, line: &Line, peer: SocketAddr, request: Option<&Request>, no: No) {
-    let path = shown(request.map_or("", Request::path));
-    match no {
-        No::Gone(why) => log::debug!("{peer} {path:?}: no handshake: {why}"),
+    let path = Shown(request.map_or("", Request::path));
+    let tally = host.handle.tally();
+    let mut level = log::Level::Info;
+    let (status, reason, answer) = match no {
+        No::Late => {
+            tally.handshakes_late.add(1);
+            return log::debug!("{peer} {path}: the request did not come in time");
+        }
+        No::Gone(why) => {
+            tally.handshakes_gone.add(1);
+            return log::debug!("{peer} {path}: {why}");
+        }
         No::Rejected(rejection) => {
-            log::info!("{peer} {path:?}: {} {rejection}", rejection.status());
-            part_with(host, line, &answer::rejected(rejection, request));
+            let answer = answer::rejected(rejection, request);
+            (rejection.status(), rejection.to_string(), answer)
         }
         No::Refused(status, reason) => {
-            log::info!("{peer} {path:?}: {status} {reason:?}");
-            part_with(host, line, &answer::refused(status, &reason));
+            let answer = answer::refused(status, &reason);
+            (status, reason, answer)
         }
+        No::Failed(failure) => {
+            let (status, answer) = failed(&failure, request);
+            if let Status::Io(_) = failure {
+                level = log::Level::Error;
+            }
+            (status, failure.to_string(), answer)
+        }
+    };
+    if let Some(suppressed) = host.refusals.pass() {
+        let reason = Shown(&reason);
+        log::log!(
+            level,
+            "{peer} {path}: refused status={status} reason={reason}{suppressed}"
+        );
+    }
+    part_with(host, line, status, &answer);
+}
+
+/// The status and the answer where `on_pre_server` returned an error, or the system has no random bits for an ID.
+fn failed(failure: &Status, request: Option<&Request>) -> (u16, Vec<u8>) {
+    match failure {
+        Status::Io(_) => {
+            let busy = Rejection::Busy;
+            (busy.status(), answer::rejected(busy, request))
+        }
+        _ => (403, answer::refused(403, "refused")),
     }
 }
 
 /// Sends the last answer and says that nothing follows. What the client is still sending is read and dropped
 /// for a little while: closing on unread bytes would reset the connection, and the answer with it.
 #[inline(never)] // its buffer would lie on the stack of every connection
-fn part_with(host: &Host, line: &Line, answer: &[u8]) {
+fn part_with(host: &Host, line: &Line, status: u16, answer: &[u8]) {
+    host.handle.tally().answered(status);
     if line
         .send(answer, b"", host.handle.config().write_timeout)
         .is_err()
@@ -398,6 +441,11 @@ mod tests {
     fn without_random_bits_nobody_is_served() {
         // What drawing an ID gives then, that of a session or of a WebSocket.
         let status = Status::Io(io::Error::other("no random bits"));
-        assert!(matches!(no(status), No::Rejected(Rejection::Busy)));
+        let No::Failed(status) = no(status) else {
+            panic!("another answer");
+        };
+        let (status, answer) = failed(&status, None);
+        assert_eq!(status, 503);
+        assert!(answer.starts_with(b"HTTP/1.1 503 "));
     }
 }

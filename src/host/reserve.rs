@@ -1,12 +1,14 @@
 //! One descriptor kept back, to say no with, or to stop with, when there are no others.
 
 use super::turn_away::write_now;
+use crate::counters::Tally;
 use crate::link::Line;
 use crate::proto::Rejection;
 use crate::sync::{Mutex, lock};
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 
 /// A descriptor that is given up for the length of one act.
 #[derive(Debug)]
@@ -19,11 +21,14 @@ impl Reserve {
 
     /// Out of descriptors, a client that waits in the queue would wait for good: it is accepted with the
     /// reserve, told no and closed. False if there was none.
-    pub(crate) fn refuse_one(&self, listener: &TcpListener) -> bool {
+    pub(crate) fn refuse_one(&self, listener: &TcpListener, tally: &Arc<Tally>) -> bool {
         let accepted = self.lend(|| {
             listener.set_nonblocking(true)?;
             let (socket, _) = listener.accept()?;
-            write_now(&Line::new(socket), Rejection::Busy);
+            tally.accepted.add(1);
+            tally.refused_descriptors.add(1);
+            let line = Line::new(socket, Arc::clone(tally));
+            write_now(&line, Rejection::Busy);
             io::Result::Ok(())
         });
         let _ = listener.set_nonblocking(false);
@@ -58,8 +63,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let reserve = Reserve::new();
+        let tally = Arc::default();
         let mut client = TcpStream::connect(addr).unwrap();
-        assert!(reserve.refuse_one(&listener));
+        assert!(reserve.refuse_one(&listener, &tally));
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -68,7 +74,7 @@ mod tests {
             thread::sleep(Duration::from_millis(100));
             TcpStream::connect(addr)
         });
-        assert!(!reserve.refuse_one(&listener));
+        assert!(!reserve.refuse_one(&listener, &tally));
         // Afterwards the listener waits again.
         listener.accept().unwrap();
         late.join().unwrap().unwrap();

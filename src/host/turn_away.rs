@@ -88,7 +88,7 @@ mod tests {
         let mut clients = Vec::new();
         let mut refuse = || {
             clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-            let line = Arc::new(Line::new(listener.accept().unwrap().0));
+            let line = Arc::new(Line::new(listener.accept().unwrap().0, Arc::default()));
             let wait = Some(Duration::from_secs(5));
             line.set_read_timeout(wait).unwrap();
             turn_away.refuse(line, Rejection::Busy)

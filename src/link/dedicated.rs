@@ -5,7 +5,7 @@ use super::incoming::Incoming;
 use super::line::{End, Line};
 use super::wire::{Duplex, Wire};
 use crate::config::Config;
-use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Limits, Span};
+use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Limits, Span, Traffic};
 use crate::status::{Limit, Misuse, Status};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::sync::Arc;
@@ -133,6 +133,15 @@ impl Dedicated {
         self.wire.line().asked()
     }
 
+    pub(crate) fn line(&self) -> &Line {
+        self.wire.line()
+    }
+
+    /// The code of our close frame, if one was sent, and all that has come and gone.
+    pub(crate) fn sum(&mut self) -> (Option<CloseCode>, Traffic) {
+        self.wire.with(|conn| (conn.own_close(), conn.traffic()))
+    }
+
     /// Moves the reading to a thread of its own, which gives whole messages to a channel: at most a few
     /// wait there. Its last word is the status that ended the reading.
     pub(crate) fn messages(
@@ -223,7 +232,7 @@ mod tests {
     fn what_a_lost_connection_holds_is_not_read() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let line = Arc::new(Line::new(listener.accept().unwrap().0, Arc::default()));
         let timing = Timing::of(&Config::default());
         let rest = b"\x81\x81\0\0\0\0a";
         let mut link = Dedicated::new(line, rest, Limits::default(), timing);
@@ -240,7 +249,7 @@ mod tests {
     fn a_close_after_a_shutdown_does_not_wait_for_a_client_that_is_gone() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let line = Arc::new(Line::new(listener.accept().unwrap().0, Arc::default()));
         let timing = Timing {
             write_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(60),

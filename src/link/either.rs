@@ -5,8 +5,9 @@ use super::gather::Ask;
 use super::line::End;
 use super::shared::{Shared, SharedEnd, Urgency};
 use super::wire::Duplex;
-use crate::proto::{CloseCode, CloseFrame, Data, Kind, Span};
+use crate::proto::{CloseCode, CloseFrame, Data, Kind, Span, Traffic};
 use crate::status::{Misuse, Status};
+use crate::why::Why;
 use crossbeam_channel::Receiver;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,30 @@ impl Link {
         match self {
             Link::Dedicated(link) => link.asked(),
             Link::Shared(end) => end.shared().asked(),
+        }
+    }
+
+    /// Notes why it ends. What was noted first stays.
+    pub(crate) fn blame(&self, why: Why) {
+        match self {
+            Link::Dedicated(link) => link.line().blame(why),
+            Link::Shared(end) => end.shared().blame(why),
+        }
+    }
+
+    /// Why it ends; of a shared one not after it is over.
+    pub(crate) fn why(&self) -> Why {
+        match self {
+            Link::Dedicated(link) => link.line().why(),
+            Link::Shared(end) => end.shared().why(),
+        }
+    }
+
+    /// The code of our close frame, if one was sent, and all that has come and gone.
+    pub(crate) fn sum(&mut self) -> (Option<CloseCode>, Traffic) {
+        match self {
+            Link::Dedicated(link) => link.sum(),
+            Link::Shared(end) => end.shared().sum(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::pace::{Allowance, Lag};
 use super::wire::Wire;
 use crate::proto::{Assembler, Data, Event, Inbox, Violation};
 use crate::status::Status;
+use crate::why::Why;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -105,6 +106,9 @@ impl Source for OwnThread<'_> {
     fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation> {
         let intake = &mut *self.intake;
         let received = self.wire.receive(&mut intake.inbox, want);
+        if let Ok(Some(event)) = &received {
+            self.wire.line().tally().came(event);
+        }
         match &received {
             Ok(Some(Event::Data(piece))) if piece.message_end => intake.lag.clear(),
             Ok(Some(Event::Ping | Event::Pong)) => {
@@ -137,6 +141,7 @@ impl Source for OwnThread<'_> {
 
     /// The answer goes out; if it cannot, the connection is closed all the same.
     fn close_came(&mut self) {
+        self.wire.line().blame(Why::Client);
         drop(self.wire.flush());
     }
 
@@ -254,11 +259,12 @@ impl Intake {
             return Ok(());
         }
         if self.pinged.is_some() && !self.ping_waits {
-            log::info!(
+            log::debug!(
                 "{}: no answer to a ping within {:?}, given up",
                 wire.line().peer(),
                 self.timing.pong_timeout
             );
+            wire.line().blame(Why::Timeout);
             wire.line().cut();
             return Err(lost(wire));
         }
@@ -280,6 +286,7 @@ impl Intake {
     /// The peer broke the protocol. Its close frame is queued; it is sent, and the connection is over. The
     /// read that met the fault does not wait for the peer's half: [`Incoming::drain`] does, at the close.
     fn failed(&mut self, wire: &mut Wire, violation: Violation) -> Status {
+        wire.line().broke(violation);
         let _ = wire.flush();
         wire.line().half_close();
         self.failed = true;
@@ -335,6 +342,7 @@ fn closed(wire: &mut Wire) -> Status {
 
 /// The stream ended without a close frame.
 fn lost(wire: &mut Wire) -> Status {
+    wire.line().blame(Why::Lost);
     wire.end_of_stream();
     closed(wire)
 }
@@ -362,7 +370,7 @@ mod tests {
     fn a_read_without_end_forgets_the_timeout_of_the_handshake() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let line = Arc::new(Line::new(listener.accept().unwrap().0, Arc::default()));
         let handshake = Some(Duration::from_secs(10));
         line.set_read_timeout(handshake).unwrap();
 

@@ -8,11 +8,14 @@
 use super::shared::Shared;
 use super::stream::Stream;
 use crate::config::Config;
-use crate::proto::CloseCode;
+use crate::counters::Tally;
+use crate::proto::{CloseCode, Violation};
+use crate::status::Limit;
+use crate::why::Why;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{OnceLock, Weak};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,7 +66,10 @@ pub(crate) const STRIDE: usize = 256 * 1_024;
 #[derive(Debug)]
 pub(crate) struct Line {
     stream: Stream,
+    tally: Arc<Tally>,
     asked: AtomicU8,
+    /// Why it ends, by [`Why::encode`].
+    why: AtomicU16,
     /// Odd while a `send` is under way; each one adds two. Tells a stuck send from a busy one.
     sends: AtomicU32,
     /// Who is to be called when somebody asks for the end, if it is a shared connection.
@@ -71,10 +77,13 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn new(stream: impl Into<Stream>) -> Line {
+    /// What goes over it is counted by `tally`.
+    pub(crate) fn new(stream: impl Into<Stream>, tally: Arc<Tally>) -> Line {
         Line {
             stream: stream.into(),
+            tally,
             asked: AtomicU8::new(0),
+            why: AtomicU16::new(0),
             sends: AtomicU32::new(0),
             shared: OnceLock::new(),
         }
@@ -153,6 +162,48 @@ impl Line {
         }
     }
 
+    // ---- why it ends
+
+    /// Notes why it ends. What was noted first stays.
+    pub(crate) fn blame(&self, why: Why) {
+        let number = why.encode();
+        let _ = self
+            .why
+            .compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The same for our own close, whoever has asked for it.
+    pub(super) fn blame_closer(&self) {
+        self.blame(match self.asked() {
+            Some(End::Session) => Why::Session,
+            Some(End::Shutdown) => Why::Shutdown,
+            Some(End::Lifetime) => Why::Lifetime,
+            Some(End::Ended | End::Cut) | None => Why::Server,
+        });
+    }
+
+    /// The peer broke a rule.
+    pub(super) fn broke(&self, violation: Violation) {
+        self.tally.broke(violation);
+        self.blame(violation.into());
+    }
+
+    /// The peer went past a limit, which ends the connection.
+    pub(super) fn hit(&self, limit: Limit) {
+        self.tally.hit(limit);
+        self.blame(Why::Limit(limit));
+    }
+
+    /// What was noted; a connection of which nobody knows is lost.
+    pub(crate) fn why(&self) -> Why {
+        Why::decode(self.why.load(Ordering::Relaxed)).unwrap_or(Why::Lost)
+    }
+
+    /// Where to count.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
     /// True once the peer has reset the connection, which a `recv` does not tell after [`Line::ask`].
     pub(crate) fn is_reset(&self) -> bool {
         self.stream.peer_addr().is_err()
@@ -184,7 +235,8 @@ impl Line {
 
     /// One `recv`, as long as the read timeout allows.
     pub(crate) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        self.stream.recv(space)
+        let received = self.stream.recv(space);
+        self.came(received)
     }
 
     /// One `recv` that does not wait. While it lasts a send of another thread may find the socket
@@ -193,6 +245,13 @@ impl Line {
         self.stream.set_nonblocking(true)?;
         let received = self.stream.recv(space);
         self.stream.set_nonblocking(false)?;
+        self.came(received)
+    }
+
+    fn came(&self, received: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(n @ 1..) = received {
+            self.tally.received(n);
+        }
         received
     }
 
@@ -201,7 +260,10 @@ impl Line {
         loop {
             match self.stream.write_vectored(slices) {
                 Ok(0) => return Err(SendFault::Lost),
-                Ok(n) => return Ok(Some(n)),
+                Ok(n) => {
+                    self.tally.sent(n);
+                    return Ok(Some(n));
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if is_timeout(&e) => return Ok(None),
                 Err(_) => return Err(SendFault::Lost),
@@ -218,7 +280,10 @@ impl Line {
         self.stream.set_nonblocking(false).map_err(lost)?;
         match sent {
             Ok(0) => Err(SendFault::Lost),
-            Ok(n) => Ok(n),
+            Ok(n) => {
+                self.tally.sent(n);
+                Ok(n)
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(e) if is_timeout(&e) => Err(SendFault::TimedOut),
             Err(_) => Err(SendFault::Lost),
@@ -251,6 +316,7 @@ impl Line {
             match sent {
                 Ok(0) => return Err(SendFault::Lost),
                 Ok(n) => {
+                    self.tally.sent(n);
                     let of_head = n.min(head.len());
                     head = head.get(of_head..).unwrap_or_default();
                     body = body.get(n - of_head..).unwrap_or_default();
@@ -260,14 +326,14 @@ impl Line {
                     } else {
                         stride_end -= n;
                         if (!head.is_empty() || !body.is_empty()) && overdue() {
-                            return Err(SendFault::TimedOut);
+                            return Err(self.timed_out());
                         }
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if is_timeout(&e) => {
                     if overdue() {
-                        return Err(SendFault::TimedOut);
+                        return Err(self.timed_out());
                     }
                     // Another thread polls this socket just now: it is non-blocking for an instant.
                     thread::sleep(Duration::from_micros(50));
@@ -276,6 +342,11 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    fn timed_out(&self) -> SendFault {
+        self.hit(Limit::WriteTimeout);
+        SendFault::TimedOut
     }
 }
 
@@ -333,7 +404,8 @@ mod tests {
     fn pair() -> (Line, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Line::new(listener.accept().unwrap().0), client)
+        let line = Line::new(listener.accept().unwrap().0, Arc::default());
+        (line, client)
     }
 
     #[test]

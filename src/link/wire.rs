@@ -7,9 +7,11 @@
 //! again after it has let go.
 
 use super::line::{End, Line, SendFault};
+use crate::counters::Tally;
 use crate::proto::{CloseCode, CloseFrame, Conn, Event, Inbox, Kind, Refused, Span, Violation};
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::why::Why;
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,7 @@ pub(crate) struct Solo {
 pub(crate) struct Duplex {
     /// Gone once the connection is.
     line: Weak<Line>,
+    tally: Arc<Tally>,
     conn: Mutex<Conn>,
     /// Held while writing; the bytes are the writer's scratch buffer.
     wire: Mutex<Vec<u8>>,
@@ -73,6 +76,7 @@ impl Wire {
             let line = Arc::clone(&solo.line);
             let duplex = Arc::new(Duplex {
                 line: Arc::downgrade(&line),
+                tally: Arc::clone(line.tally()),
                 conn: Mutex::new(conn),
                 wire: Mutex::new(Vec::new()),
                 turn: Condvar::new(),
@@ -156,7 +160,8 @@ impl Wire {
             Wire::Duplex(_, duplex) => return duplex.send(kind, span, payload, true),
             Wire::Solo(solo) => solo,
         };
-        let body = queue(&mut solo.conn, kind, span, payload, copy_below)?;
+        let Solo { conn, line, .. } = &mut **solo;
+        let body = queue(conn, line.tally(), kind, span, payload, copy_below)?;
         if buffered && body.is_empty() && solo.conn.output().len() < BUFFERED {
             return Ok(());
         }
@@ -171,6 +176,7 @@ impl Wire {
     /// Sends the close frame, unless one was sent or received; everything queued goes out before it. To be
     /// called with a code that is allowed on the wire.
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
+        self.line().blame_closer();
         // Closed already: what is still in the output must go out all the same.
         let _ = self.ending(|conn| conn.close(code, reason));
         self.flush()
@@ -264,7 +270,7 @@ impl Duplex {
         } else {
             self.between_messages()?
         };
-        let body = queue(&mut conn, kind, span, payload, COPY_BELOW)?;
+        let body = queue(&mut conn, &self.tally, kind, span, payload, COPY_BELOW)?;
         conn.take_output(&mut wire);
         drop(conn);
         self.write(&wire, body)
@@ -302,7 +308,7 @@ impl Duplex {
     fn buffer(&self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
         let gathered = {
             let mut conn = lock(&self.conn);
-            conn.send(kind, span, payload).map_err(refused)?;
+            queue(&mut conn, &self.tally, kind, span, payload, usize::MAX)?;
             conn.output().len()
         };
         if span == Span::Last {
@@ -318,6 +324,9 @@ impl Duplex {
     pub(crate) fn end(&self, code: CloseCode, reason: &str) -> Result<(), Status> {
         if !code.is_allowed_on_wire() {
             return Err(Misuse::BadCloseCode.into());
+        }
+        if let Some(line) = self.line.upgrade() {
+            line.blame_closer();
         }
         let _ = lock(&self.conn).close(code, reason);
         self.turn.notify_all();
@@ -405,19 +414,22 @@ impl Duplex {
 /// bytes and more, nothing of a smaller one.
 fn queue<'a>(
     conn: &mut Conn,
+    tally: &Tally,
     kind: Kind,
     span: Span,
     payload: &'a [u8],
     copy_below: usize,
 ) -> Result<&'a [u8], Status> {
-    if payload.len() >= copy_below {
+    let body = if payload.len() >= copy_below {
         conn.send_header(kind, span, payload.len() as u64)
             .map_err(refused)?;
-        Ok(payload)
+        payload
     } else {
         conn.send(kind, span, payload).map_err(refused)?;
-        Ok(b"")
-    }
+        b""
+    };
+    tally.went(kind, span, payload.len());
+    Ok(body)
 }
 
 /// Writes what of the output goes without waiting; the rest stays.
@@ -437,6 +449,7 @@ fn write_now(line: &Line, conn: &mut Conn) -> Result<(), Status> {
 
 /// A frame may have gone out in part: the connection is of no use to anybody.
 fn lost(line: &Line, fault: SendFault) -> Status {
+    line.blame(Why::Lost);
     line.cut();
     match fault {
         SendFault::TimedOut => Limit::WriteTimeout.into(),
@@ -465,7 +478,7 @@ mod tests {
     fn shared() -> (Arc<Line>, Wire, Arc<Duplex>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let line = Arc::new(Line::new(listener.accept().unwrap().0));
+        let line = Arc::new(Line::new(listener.accept().unwrap().0, Arc::default()));
         let conn = Conn::new(Default::default());
         let mut wire = Wire::new(Arc::clone(&line), conn, Duration::from_secs(10));
         let duplex = wire.share();

@@ -59,6 +59,20 @@ pub enum Refused {
     CloseCode,
 }
 
+/// What has come and gone over a connection: whole messages, and the bytes of their payloads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Messages whose end was handed out.
+    pub messages_in: u64,
+    /// Bytes that were.
+    pub bytes_in: u64,
+    /// Messages that were queued.
+    pub messages_out: u64,
+    /// Bytes that were.
+    pub bytes_out: u64,
+}
+
 /// The message that is arriving.
 #[derive(Debug)]
 struct Message {
@@ -82,8 +96,11 @@ pub struct Conn {
     utf8: Utf8,
     /// Boxed, as most connections never have one while they take room.
     peer_close: Option<Box<CloseFrame>>,
+    /// The code of our close frame.
+    own_close: Option<CloseCode>,
     /// The type of the message that is going out in fragments.
     sending: Option<Kind>,
+    traffic: Traffic,
     out: Output,
 }
 
@@ -98,7 +115,9 @@ impl Conn {
             arriving: None,
             utf8: Utf8::new(),
             peer_close: None,
+            own_close: None,
             sending: None,
+            traffic: Traffic::default(),
             out: Output::default(),
         }
     }
@@ -115,8 +134,20 @@ impl Conn {
         inbox: &'a mut Inbox,
         want: usize,
     ) -> Result<Option<Event<'a>>, Violation> {
-        self.advance(inbox, want)
-            .inspect_err(|violation| self.fail(*violation))
+        match self.advance(inbox, want) {
+            Ok(Some(event)) => {
+                if let Event::Data(piece) = &event {
+                    self.traffic.messages_in += u64::from(piece.message_end);
+                    self.traffic.bytes_in += piece.len() as u64;
+                }
+                Ok(Some(event))
+            }
+            Ok(None) => Ok(None),
+            Err(violation) => {
+                self.fail(violation);
+                Err(violation)
+            }
+        }
     }
 
     fn advance<'a>(
@@ -237,9 +268,11 @@ impl Conn {
         match self.state.next(input) {
             Action::Answer if input == Input::Ping => self.out.pong(payload),
             // The answer to a close carries its code again (RFC 6455, 5.5.1).
-            Action::Answer => self
-                .out
-                .control(Opcode::Close, payload.get(..2).unwrap_or_default()),
+            Action::Answer => {
+                self.own_close = self.close_frame().map(CloseFrame::code);
+                let code = payload.get(..2).unwrap_or_default();
+                self.out.control(Opcode::Close, code);
+            }
             Action::Do => {}
             Action::Drop | Action::Refuse => return Ok(None),
         }
@@ -250,6 +283,7 @@ impl Conn {
     /// itself; it is for rules that the owner keeps.
     pub fn fail(&mut self, violation: Violation) {
         if self.state.next(Input::Violation) == Action::Answer {
+            self.own_close = Some(violation.close_code());
             self.out.control(
                 Opcode::Close,
                 &close::payload(violation.close_code(), violation.reason()),
@@ -286,19 +320,19 @@ impl Conn {
     /// # Errors
     /// As [`Conn::send`].
     pub fn send_header(&mut self, kind: Kind, span: Span, len: u64) -> Result<(), Refused> {
-        let opcode = self.begin_frame(kind, span)?;
+        let opcode = self.begin_frame(kind, span, len)?;
         // A pong that waits for room goes first: it must not come between the header and its payload.
         self.out.late_pong();
         self.out.header(span != Span::More, opcode, len);
         Ok(())
     }
 
-    /// Takes note of a frame that the caller encodes and queues by itself, ahead of [`Conn::output`] or behind a
-    /// whole frame of it: the opcode it has.
+    /// Takes note of a frame with `len` bytes that the caller encodes and queues by itself, ahead of
+    /// [`Conn::output`] or behind a whole frame of it: the opcode it has.
     ///
     /// # Errors
     /// As [`Conn::send`].
-    pub fn begin_frame(&mut self, kind: Kind, span: Span) -> Result<Opcode, Refused> {
+    pub fn begin_frame(&mut self, kind: Kind, span: Span, len: u64) -> Result<Opcode, Refused> {
         if self.state.next(Input::Send) == Action::Refuse {
             return Err(Refused::Closed);
         }
@@ -311,7 +345,14 @@ impl Conn {
             (Some(_), Span::Last) => (Opcode::Continuation, None),
         };
         self.sending = sending;
+        self.note_sent(span != Span::More, len);
         Ok(opcode)
+    }
+
+    /// Counts a frame that does not come by [`Conn::begin_frame`]; `ends` says that a message ends with it.
+    pub(crate) fn note_sent(&mut self, ends: bool, len: u64) {
+        self.traffic.messages_out += u64::from(ends);
+        self.traffic.bytes_out += len;
     }
 
     /// Queues a ping.
@@ -341,6 +382,7 @@ impl Conn {
         if self.state.next(Input::SendClose) == Action::Refuse {
             return Err(Refused::Closed);
         }
+        self.own_close = Some(code);
         self.out
             .control(Opcode::Close, &close::payload(code, reason));
         Ok(())
@@ -394,6 +436,16 @@ impl Conn {
     /// The peer's close frame, if one came.
     pub fn close_frame(&self) -> Option<&CloseFrame> {
         self.peer_close.as_deref()
+    }
+
+    /// The code of our close frame, once one was queued; [`CloseCode::NO_STATUS`] if it answers one without.
+    pub fn own_close(&self) -> Option<CloseCode> {
+        self.own_close
+    }
+
+    /// What has come and gone so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 }
 

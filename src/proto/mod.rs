@@ -59,7 +59,7 @@ mod violation;
 pub use assembler::Assembler;
 pub use authority::host_is_local;
 pub use close::{CloseCode, CloseFrame, MAX_REASON};
-pub use conn::{Conn, Limits, Refused, Span};
+pub use conn::{Conn, Limits, Refused, Span, Traffic};
 pub use data::{Data, Kind};
 pub use decoder::{Decoded, Decoder, Segment};
 pub use event::{Event, Piece, Stretch};

@@ -47,6 +47,27 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// Every variant.
+    pub const ALL: &'static [Violation] = &[
+        Violation::ReservedBits,
+        Violation::ReservedOpcode,
+        Violation::Unmasked,
+        Violation::LengthForm,
+        Violation::ControlTooLong,
+        Violation::ControlFragmented,
+        Violation::NothingToContinue,
+        Violation::Interleaved,
+        Violation::NotUtf8,
+        Violation::CloseLength,
+        Violation::CloseCode,
+        Violation::CloseReason,
+        Violation::MessageTooLong,
+        Violation::TooManyFragments,
+        Violation::TooManyEmptyFragments,
+        Violation::MessageTooSlow,
+        Violation::TooManyControlFrames,
+    ];
+
     /// The close code that answers this fault (RFC 6455, 7.4.1).
     pub fn close_code(self) -> CloseCode {
         match self {
@@ -91,3 +112,19 @@ impl fmt::Display for Violation {
 }
 
 impl std::error::Error for Violation {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_all() {
+        let source = include_str!("violation.rs");
+        let reasons = source.lines().filter(|line| line.contains(" => \""));
+        assert_eq!(reasons.count(), Violation::ALL.len());
+        let mut reasons: Vec<_> = Violation::ALL.iter().map(|v| v.reason()).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), Violation::ALL.len());
+    }
+}

@@ -4,6 +4,7 @@ use super::Session;
 use super::cookie::Cookie;
 use super::events::{NoEvents, SessionEvents, run};
 use crate::config::SessionConfig;
+use crate::counters::{Count, Tally};
 use crate::id::SessionId;
 use crate::status::{Limit, Misuse, Refusal, Status};
 use crate::sync::{Mutex, lock};
@@ -46,6 +47,7 @@ pub struct SessionTable {
 struct Shared {
     config: SessionConfig,
     cookie: Cookie,
+    tally: Arc<Tally>,
     entries: Mutex<Entries>,
     events: RwLock<Arc<dyn SessionEvents>>,
 }
@@ -67,6 +69,11 @@ impl SessionTable {
     /// An empty table. A cookie name or path that cannot stand in a header is replaced by the default, with an error
     /// in the log.
     pub fn new(config: SessionConfig) -> SessionTable {
+        SessionTable::counted(config, Arc::default())
+    }
+
+    /// That of a gateway.
+    pub(crate) fn counted(config: SessionConfig, tally: Arc<Tally>) -> SessionTable {
         let entries = Entries {
             by_id: HashMap::new(),
             swept: None,
@@ -75,6 +82,7 @@ impl SessionTable {
         let shared = Shared {
             cookie: Cookie::new(&config),
             config,
+            tally,
             entries: Mutex::new(entries),
             events: RwLock::new(Arc::new(NoEvents)),
         };
@@ -140,7 +148,7 @@ impl SessionTable {
         };
         let ends = session.close();
         if ends {
-            self.finish(&session, "ended");
+            self.finish(&session, "ended", &self.shared.tally.sessions_ended);
         }
         ends
     }
@@ -167,7 +175,7 @@ impl SessionTable {
             return Err(Misuse::SessionEnded.into());
         }
         next.inherit(session);
-        self.finish(session, "rotated");
+        self.finish(session, "rotated", &self.shared.tally.sessions_ended);
         Ok(next)
     }
 
@@ -207,7 +215,7 @@ impl SessionTable {
         let session = Session::listed(&self.shared.config, now)?;
         self.admit(&session, now)?;
         let events = self.events();
-        let outcome = run("on_start_session", &session, || {
+        let outcome = self.run("on_start_session", &session, || {
             events.on_start_session(&session)
         });
         if let Err(refused) = outcome.unwrap_or_else(|| Err(internal_error())) {
@@ -216,6 +224,7 @@ impl SessionTable {
             self.remove(&session);
             return Err(refused);
         }
+        self.shared.tally.sessions_started.add(1);
         if !session.start(now) {
             return Err(Misuse::SessionEnded.into());
         }
@@ -263,10 +272,11 @@ impl SessionTable {
         if is_due(shed) {
             self.shed(now);
         }
-        match self.insert(session) {
-            true => Ok(()),
-            false => Err(Limit::Sessions.into()),
+        if self.insert(session) {
+            return Ok(());
         }
+        self.shared.tally.hit(Limit::Sessions);
+        Err(Limit::Sessions.into())
     }
 
     /// Of a full table, ends the sessions that are worth nothing to anybody, those that have been so for longest first and
@@ -288,7 +298,8 @@ impl SessionTable {
         for (_, session) in strangers {
             // Somebody may have come back meanwhile: a session that ends closes its WebSockets, as it always does.
             if session.close() {
-                self.finish(&session, "given up, as there are too many");
+                let count = &self.shared.tally.sessions_expired;
+                self.finish(&session, "given up, as there are too many", count);
             }
         }
     }
@@ -316,18 +327,26 @@ impl SessionTable {
             return;
         }
         let events = self.events();
-        let answer = run("on_timeout", session, || events.on_timeout(session));
+        let answer = self.run("on_timeout", session, || events.on_timeout(session));
         if session.settle(answer.unwrap_or(true), now) {
-            self.finish(session, "expired");
+            self.finish(session, "expired", &self.shared.tally.sessions_expired);
         }
     }
 
     /// What follows the end of a session, for the one who ended it.
-    fn finish(&self, session: &Session, how: &str) {
+    fn finish(&self, session: &Session, how: &str, count: &Count) {
         self.remove(session);
+        count.add(1);
         log::debug!("session {}: {how}", session.id().prefix());
         let events = self.events();
-        run("on_end_session", session, || events.on_end_session(session));
+        self.run("on_end_session", session, || events.on_end_session(session));
+    }
+
+    /// An event of the application; `None` if it panicked.
+    fn run<T>(&self, name: &str, session: &Session, event: impl FnOnce() -> T) -> Option<T> {
+        let outcome = run(name, session, event);
+        self.shared.tally.panics.add(u64::from(outcome.is_none()));
+        outcome
     }
 
     fn events(&self) -> Arc<dyn SessionEvents> {

@@ -26,7 +26,7 @@ fn connection() -> (Arc<Line>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
-    (Arc::new(Line::new(server)), client)
+    (Arc::new(Line::new(server, Arc::default())), client)
 }
 
 /// Counts the events and answers as it is told.

@@ -3,7 +3,7 @@
 use super::play::{Act, Play};
 use crate::config::Config;
 use crate::handle::GatewayHandle;
-use crate::host::{Host, New, Pool};
+use crate::host::{Host, New, Pool, Trickle};
 use crate::link::{End, Faulty, Line};
 use crate::proto::{CloseCode, Data};
 use crate::server::{Delivery, PreServer, WebSocketServer};
@@ -72,6 +72,7 @@ impl Stage {
             routes: HashMap::from([(Arc::from("/"), new)]),
             pages: HashMap::new(),
             pool: Pool::default(),
+            refusals: Trickle::default(),
         };
         let host = Arc::new(host);
         Stage { host, next }
@@ -80,9 +81,9 @@ impl Stage {
     /// Plays it to its end, which it has to have.
     pub(super) fn play(&self, play: &Play, stream: Faulty) -> Outcome {
         let stream = Arc::new(stream);
-        let line = Arc::new(Line::new(Arc::clone(&stream)));
-        line.prepare(self.host.handle.config().write_timeout)
-            .unwrap();
+        let line = Arc::new(Line::new(Arc::clone(&stream), Arc::default()));
+        let config = self.host.handle.config();
+        line.prepare(config).unwrap();
         let (tell, told) = unbounded();
         let (beside, came_of_beside) = unbounded();
         *self.next.lock().unwrap() = Some(Player {
@@ -91,7 +92,12 @@ impl Stage {
             next: 0,
             tell,
         });
-        let place = self.host.handle.table().enter(&line, 1).unwrap();
+        let place = self
+            .host
+            .handle
+            .table()
+            .enter(&line, peer().ip(), config)
+            .unwrap();
         self.host.serve(&line, place, peer());
         // None of it was played, if there was no handshake.
         drop(self.next.lock().unwrap().take());

@@ -7,8 +7,8 @@ mod pool;
 pub(crate) use pool::Pool;
 
 use super::ended;
+use super::guarded;
 use super::open::Opened;
-use super::{Panicked, guarded};
 use crate::link::{End, Hosted, Shared};
 use crate::proto::{CloseCode, Data, Inbox};
 use crate::server::{Delivery, WebSocketServer};
@@ -40,10 +40,10 @@ pub(super) fn run(opened: Opened, place: Place) {
         return;
     };
     let shared = Arc::clone(end.shared());
-    log::info!("{}: open, shared", ws.card());
+    ended::log_open(&ws);
 
     let outcome = guarded(|| server.server(&mut ws));
-    let failed = ended::failed(ws.card(), "server", &outcome);
+    let failed = ended::failed(&ws, "server", &outcome);
     ws.leave_own_thread();
     let mut serving = Box::new(Serving {
         server,
@@ -132,7 +132,7 @@ impl Serving {
                 Err(Status::Timeout) => return Outcome::Rests,
                 Err(status) => {
                     if !status.is_closed() {
-                        log::info!("{}: {status}", self.ws.card());
+                        log::debug!("{}: {status}", self.ws.card());
                     }
                     return Outcome::Ends;
                 }
@@ -144,7 +144,7 @@ impl Serving {
     /// One message; what the server leaves for a read.
     fn message(&mut self, data: Data, close: bool) -> Option<Data> {
         let outcome = guarded(|| self.server.on_client_message(&mut self.ws, data, close));
-        if ended::failed(self.ws.card(), "on_client_message", &outcome) {
+        if ended::failed(&self.ws, "on_client_message", &outcome) {
             self.fail();
         }
         match outcome {
@@ -181,6 +181,8 @@ impl Serving {
             place,
         } = self;
         let who = Arc::clone(ws.card());
+        let tally = Arc::clone(ws.handle().tally());
+        let why = ws.why();
         for topic in shared.over() {
             ws.handle().topics().leave(&topic, shared.number());
         }
@@ -189,12 +191,12 @@ impl Serving {
         ended::post_server(server.as_mut(), &mut ws);
         let counts = ws.shared_end().is_some_and(|end| end.ended_in_server());
         ended::session(&ws, counts);
-        ended::log_close(&ws);
+        ended::closed(&mut ws, why);
         drop(ws);
         drop(attached);
         // The application's own drop may panic, too.
-        if let Err(Panicked(text)) = guarded(|| drop(server)) {
-            log::error!("{who}: dropping the server panicked: {text:?}");
+        if let Err(panic) = guarded(|| drop(server)) {
+            panic.report(&tally, format_args!("{who}: dropping the server"));
         }
         drop(place);
     }

@@ -130,8 +130,9 @@ impl Scene {
             move || events.wake()
         };
         let rules = super::pool::rules(&config);
-        let hub = Arc::new(Hub::new(Queue::new(wake), None, rules));
-        let line = Arc::new(Line::new(socket));
+        let tally = Arc::clone(handle.tally());
+        let line = Arc::new(Line::new(socket, Arc::clone(&tally)));
+        let hub = Arc::new(Hub::new(Queue::new(wake), None, rules, tally));
         let place = handle
             .table()
             .enter(&line, peer.ip(), handle.config())

@@ -40,13 +40,14 @@ impl Pool {
     ///
     /// # Errors
     /// [`Status::Io`] if the operating system has no descriptors or threads for it: none of it is left then.
-    pub(crate) fn hub(&self, config: &Config) -> Result<Arc<Hub>, Status> {
+    pub(crate) fn hub(&self, handle: &GatewayHandle) -> Result<Arc<Hub>, Status> {
         let mut started = lock(&self.started);
         if let Some(started) = &*started {
             return Ok(Arc::clone(&started.hub));
         }
-        let new = Started::new(config)?;
+        let new = Started::new(handle)?;
         let hub = Arc::clone(&new.hub);
+        handle.set_hub(&hub);
         *started = Some(new);
         Ok(hub)
     }
@@ -71,22 +72,21 @@ impl Pool {
 }
 
 impl Started {
-    fn new(config: &Config) -> io::Result<Started> {
+    fn new(handle: &GatewayHandle) -> io::Result<Started> {
+        let config = handle.config();
         let poll = Arc::new(Poll::new()?);
         let wake = {
             let poll = Arc::clone(&poll);
             move || poll.wake()
         };
-        let hub = Arc::new(Hub::new(Queue::new(wake), Some(poll), rules(config)));
+        let (queue, rules) = (Queue::new(wake), rules(config));
+        let tally = Arc::clone(handle.tally());
+        let hub = Arc::new(Hub::new(queue, Some(poll), rules, tally));
         let started = Started {
             hub,
             threads: Arc::default(),
         };
-        let workers = match config.shared.workers {
-            0 => thread::available_parallelism().map_or(2, usize::from),
-            workers => workers,
-        };
-        let spawned = (0..workers)
+        let spawned = (0..rules.workers)
             .try_for_each(|number| started.spawn(format!("csp-w{number}"), config.stack_size, work))
             .and_then(|()| started.spawn("csp-watch".to_owned(), WATCHER_STACK, watch));
         if let Err(error) = spawned {
@@ -138,8 +138,13 @@ impl Running {
 }
 
 pub(super) fn rules(config: &Config) -> Rules {
+    let workers = match config.shared.workers {
+        0 => thread::available_parallelism().map_or(2, usize::from),
+        workers => workers,
+    };
     Rules {
         timing: Timing::of(config),
+        workers,
         outbox_bytes: config.shared.outbox_bytes,
         outbox_messages: config.shared.outbox_messages,
         kept_bytes: config.shared.kept_bytes,

@@ -1,8 +1,9 @@
 //! The end of a shared connection: both close frames, and nothing that anybody waits for.
 
-use super::{Shared, State};
+use super::{Closing, Shared, State};
+use crate::link::incoming::DRAIN;
 use crate::link::line::End;
-use crate::proto::{CloseCode, Inbox};
+use crate::proto::{CloseCode, Inbox, Violation};
 use crate::status::{Misuse, Status};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +16,7 @@ impl Shared {
         }
         let mut state = self.lock();
         if state.conn.close(code, reason).is_ok() {
+            state.blame_closer();
             state.flush();
             self.attend(&mut state);
             self.call_locked(&mut state);
@@ -32,9 +34,8 @@ impl Shared {
         let mut state = self.lock();
         while !self.drain_locked(&mut state, inbox) {
             self.attend(&mut state);
-            let left = state
-                .closing
-                .map(|until| until.saturating_duration_since(Instant::now()));
+            let closing = state.closing.as_ref();
+            let left = closing.map(|one| one.until.saturating_duration_since(Instant::now()));
             state = self.wait_changed(state, left);
         }
     }
@@ -55,7 +56,12 @@ impl Shared {
         state.part();
         let now = Instant::now();
         let timeout = self.hub.rules.timing.close_timeout;
-        let until = *state.closing.get_or_insert(now + timeout);
+        let until = now + timeout;
+        let budget = DRAIN;
+        let closing = state
+            .closing
+            .get_or_insert_with(|| Box::new(Closing { until, budget }));
+        let until = closing.until;
         loop {
             if state.failed {
                 inbox.discard();
@@ -75,10 +81,10 @@ impl Shared {
             match state.receive(inbox) {
                 Some(true) => {
                     let came = inbox.unread().len() - before;
-                    let came = u32::try_from(came).ok();
-                    match came.and_then(|came| state.budget.checked_sub(came)) {
-                        Some(left) => state.budget = left,
-                        None => return true,
+                    let closing = state.closing.as_mut();
+                    match closing.map(|one| (one.budget.checked_sub(came), one)) {
+                        Some((Some(left), one)) => one.budget = left,
+                        _ => return true,
                     }
                 }
                 Some(false) => return true,
@@ -92,16 +98,27 @@ impl State {
     /// Closes with the code and the reason that belong to this end.
     pub(super) fn close_for(&mut self, end: End) {
         let (code, reason) = end.words().unwrap_or((CloseCode::NORMAL, ""));
+        self.blame_closer();
         let _ = self.conn.close(code, reason);
         self.flush();
     }
 
     /// The peer broke a rule, and the close frame that says so is queued: it goes out, and nothing is to come but the
     /// end of the stream.
-    pub(super) fn fail(&mut self) {
+    pub(super) fn fail(&mut self, violation: Violation) {
+        if let Some(line) = &self.line {
+            line.broke(violation);
+        }
         self.failed = true;
         self.flush();
         self.part();
+    }
+
+    /// Notes who closes.
+    fn blame_closer(&self) {
+        if let Some(line) = &self.line {
+            line.blame_closer();
+        }
     }
 
     /// After a fault the peer is told that nothing follows its close frame.

@@ -7,7 +7,9 @@ use super::{Hub, Shared, State, Turn};
 use crate::link::Timing;
 use crate::link::line::{End, STRIDE};
 use crate::proto::{CloseCode, Violation};
+use crate::status::Limit;
 use crate::sync::lock;
+use crate::why::Why;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,16 +57,27 @@ impl Shared {
                 state.flush();
             }
             Due::Idle => {
+                line.blame(Why::Idle);
                 let reason = "no message for too long";
                 let _ = state.conn.close(CloseCode::GOING_AWAY, reason);
                 state.flush();
             }
             Due::Slow => {
                 state.conn.fail(Violation::MessageTooSlow);
-                state.fail();
+                state.fail(Violation::MessageTooSlow);
             }
             Due::Cut => line.cut_quietly(),
-            Due::Stuck | Due::Silent => state.lose(),
+            Due::Stuck => {
+                match self.hub.rules.timing.write_timeout {
+                    Duration::ZERO => line.blame(Why::Timeout),
+                    _ => line.hit(Limit::WriteTimeout),
+                }
+                state.lose();
+            }
+            Due::Silent => {
+                line.blame(Why::Timeout);
+                state.lose();
+            }
         }
         self.attend(&mut state);
         if state.asked() == Some(End::Cut) || matches!(due, Due::Idle | Due::Slow) {
@@ -74,9 +87,9 @@ impl Shared {
         // Not under the lock: the logger is the application's.
         drop(state);
         match due {
-            Due::Stuck => log::info!("{}: takes too little of what waits for it", line.peer()),
-            Due::Silent => log::info!("{}: does not answer a ping, given up", line.peer()),
-            Due::Slow => log::info!("{}: {}", line.peer(), Violation::MessageTooSlow),
+            Due::Stuck => log::debug!("{}: takes too little of what waits for it", line.peer()),
+            Due::Silent => log::debug!("{}: does not answer a ping, given up", line.peer()),
+            Due::Slow => log::debug!("{}: {}", line.peer(), Violation::MessageTooSlow),
             _ => {}
         }
         next
@@ -111,7 +124,7 @@ impl State {
         let limited = !limit.is_zero() && self.outbox.is_blocked();
         if limited && self.outbox.is_stuck(now, limit, least) {
             Due::Stuck
-        } else if self.closing.is_some_and(|until| now >= until) {
+        } else if self.closing.as_ref().is_some_and(|one| now >= one.until) {
             Due::Cut
         } else if !self.conn.is_open() {
             Due::Nothing

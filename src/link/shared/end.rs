@@ -7,6 +7,7 @@ use crate::link::line::{End, is_timeout};
 use crate::link::shared::writing::Urgency;
 use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Kind, Span, Violation};
 use crate::status::Status;
+use crate::why::Why;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -213,8 +214,14 @@ impl Source for OwnTurn<'_> {
         let mut state = self.shared.lock();
         let open = state.conn.is_open();
         let received = state.conn.receive(self.inbox, want);
+        if let Ok(Some(event)) = &received {
+            self.shared.hub.tally.came(event);
+        }
         match received {
-            Ok(Some(Event::Close)) => state.left |= open,
+            Ok(Some(Event::Close)) => {
+                state.left |= open;
+                state.blame(Why::Client);
+            }
             Ok(Some(Event::Data(piece))) => {
                 state.active = true;
                 if piece.message_end {
@@ -239,7 +246,7 @@ impl Source for OwnTurn<'_> {
     }
 
     fn failed(&mut self, violation: Violation) -> Status {
-        self.shared.lock().fail();
+        self.shared.lock().fail(violation);
         violation.into()
     }
 
@@ -298,7 +305,7 @@ impl Source for OwnTurn<'_> {
             if rest == Some(Duration::ZERO) {
                 let violation = Violation::MessageTooSlow;
                 state.conn.fail(violation);
-                state.fail();
+                state.fail(violation);
                 return Err(violation.into());
             }
             state.lag.wait(now);

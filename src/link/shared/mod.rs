@@ -40,12 +40,13 @@ pub(crate) use queue::{Job, Queue};
 pub(crate) use writing::{Common, Urgency};
 
 use super::Timing;
-use super::incoming::DRAIN;
 use super::line::{End, Line};
 use super::pace::{Allowance, Lag};
 use crate::config::SlowConsumer;
-use crate::proto::{CloseFrame, Conn, Inbox};
+use crate::counters::Tally;
+use crate::proto::{CloseCode, CloseFrame, Conn, Inbox, Traffic};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::why::Why;
 use kept::Kept;
 use outbox::Outbox;
 use poll::Happening;
@@ -59,18 +60,32 @@ pub(crate) struct Hub {
     /// None under the model checker, which plays the poll itself.
     pub(crate) poll: Option<Arc<Poll>>,
     pub(crate) rules: Rules,
+    tally: Arc<Tally>,
     /// Connections for which something must happen soon if nothing else does; see [`Hub::tick`].
     urgent: Mutex<Vec<Arc<Shared>>>,
 }
 
 impl Hub {
-    pub(crate) fn new(queue: Queue, poll: Option<Arc<Poll>>, rules: Rules) -> Hub {
+    pub(crate) fn new(
+        queue: Queue,
+        poll: Option<Arc<Poll>>,
+        rules: Rules,
+        tally: Arc<Tally>,
+    ) -> Hub {
         Hub {
             queue,
             poll,
             rules,
+            tally,
             urgent: Mutex::default(),
         }
+    }
+
+    /// How many connections wait for a worker, how many workers there are, and how many of those serve one.
+    pub(crate) fn load(&self) -> [usize; 3] {
+        let (queued, free) = self.queue.load();
+        let workers = self.rules.workers;
+        [queued, workers, workers.saturating_sub(free)]
     }
 }
 
@@ -78,6 +93,7 @@ impl Hub {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) timing: Timing,
+    pub(crate) workers: usize,
     pub(crate) outbox_bytes: usize,
     pub(crate) outbox_messages: usize,
     pub(crate) kept_bytes: usize,
@@ -132,10 +148,8 @@ struct State {
     idle_since: Instant,
     /// One has since the last look.
     active: bool,
-    /// Our side is closed, and the client's is waited for until then.
-    closing: Option<Instant>,
-    /// Bytes it may still send.
-    budget: u32,
+    /// There once our side is closed. Boxed, as those that are open have none.
+    closing: Option<Box<Closing>>,
     /// Those it is subscribed to, if there are any.
     #[allow(clippy::box_collection)] // 8 bytes in place of 24, in each of very many
     topics: Option<Box<Vec<Arc<str>>>>,
@@ -146,6 +160,13 @@ struct State {
     /// How long it has been waited for.
     lag: Lag,
     control_frames: Allowance,
+}
+
+/// The wait for the client's half of the close.
+struct Closing {
+    until: Instant,
+    /// Bytes it may still send.
+    budget: usize,
 }
 
 /// Who has the turn.
@@ -196,7 +217,6 @@ impl Shared {
             idle_since: now,
             active: false,
             closing: None,
-            budget: DRAIN as u32,
             topics: None,
             urgent: false,
             amid: false,
@@ -345,6 +365,35 @@ impl Shared {
 
     // ---- how it stands
 
+    /// Notes why it ends. What was noted first stays.
+    pub(crate) fn blame(&self, why: Why) {
+        self.lock().blame(why);
+    }
+
+    /// Why it ends, as long as it is not over.
+    pub(crate) fn why(&self) -> Why {
+        let state = self.lock();
+        state.line.as_ref().map_or(Why::Lost, |line| line.why())
+    }
+
+    /// The code of our close frame, if one was sent, and all that has come and gone.
+    pub(crate) fn sum(&self) -> (Option<CloseCode>, Traffic) {
+        let state = self.lock();
+        (state.conn.own_close(), state.conn.traffic())
+    }
+
+    /// What waits for the client, and what is kept for a read: bytes and messages of each.
+    pub(crate) fn depths(&self) -> [usize; 4] {
+        let state = self.lock();
+        let kept = state.kept.as_ref();
+        [
+            state.outbox.bytes(),
+            state.outbox.messages(),
+            kept.map_or(0, |kept| kept.bytes()),
+            kept.map_or(0, |kept| kept.len()),
+        ]
+    }
+
     /// Why somebody asked for the end, if anybody did.
     pub(crate) fn asked(&self) -> Option<End> {
         self.lock().asked()
@@ -438,8 +487,15 @@ impl State {
         self.outbox.is_empty() && self.conn.output().is_empty()
     }
 
+    fn blame(&self, why: Why) {
+        if let Some(line) = &self.line {
+            line.blame(why);
+        }
+    }
+
     /// The connection is lost: a frame may have gone out in part, or nobody is there.
     fn lose(&mut self) {
+        self.blame(Why::Lost);
         if self.conn.is_open() && self.asked().is_none() {
             self.left = true;
         }

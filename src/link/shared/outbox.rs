@@ -129,6 +129,11 @@ impl Waiting {
         self.bytes
     }
 
+    /// Whole messages, those in part on their way included.
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
     /// Whether `len` more bytes keep the bounds. An outbox in which nothing waits takes one message of any length.
     /// For a fragment (`amid`) what waits behind its message does not count: that waits for the fragment.
     pub(super) fn has_room(&self, len: usize, bounds: Bounds, amid: bool) -> bool {

@@ -44,6 +44,8 @@ struct Inner {
     idle: usize,
     /// Somebody is at the poll.
     polling: bool,
+    /// It is the watcher.
+    watcher_polls: bool,
     /// Its wait has been ended.
     woken: bool,
     /// Looks at the poll so far.
@@ -140,9 +142,11 @@ impl Queue {
                 self.work.notify_one();
             } else {
                 inner.polling = true;
+                inner.watcher_polls = true;
                 drop(inner);
                 poll(&mut found);
                 inner = self.lock();
+                inner.watcher_polls = false;
                 self.found(&mut inner, &mut found);
                 // Whoever has become free meanwhile has found somebody at the poll.
                 if inner.idle > 0 {
@@ -150,6 +154,13 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// How many connections wait for a worker, and how many workers have nothing to do.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let inner = self.lock();
+        let at_poll = inner.polling && !inner.watcher_polls;
+        (inner.runnable.len(), inner.idle + usize::from(at_poll))
     }
 
     /// Lets every worker go once the queue is empty, and the watcher.

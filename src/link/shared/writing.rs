@@ -34,6 +34,8 @@ pub(crate) enum Urgency {
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     kind: Kind,
+    /// Bytes of its payload.
+    len: usize,
     frame: Arc<[u8]>,
 }
 
@@ -42,8 +44,11 @@ impl Common {
         let mut frame = Vec::with_capacity(payload.len() + 10);
         Header::encode(true, Opcode::Data(kind), payload.len() as u64, &mut frame);
         frame.extend_from_slice(payload);
-        let frame = frame.into();
-        Common { kind, frame }
+        Common {
+            kind,
+            len: payload.len(),
+            frame: frame.into(),
+        }
     }
 }
 
@@ -62,13 +67,17 @@ impl Shared {
         let state = &mut *state;
         let messages = usize::from(span == Span::Whole);
         if state.conn.is_sending_fragments() && !*amid {
-            return state.behind(span, || Common::new(kind, payload).frame);
+            state.behind(span, payload.len(), || Common::new(kind, payload).frame)?;
+            self.hub.tally.went(kind, span, payload.len());
+            return Ok(());
         }
-        let opcode = state.conn.begin_frame(kind, span).map_err(refused)?;
+        let len = payload.len() as u64;
+        let opcode = state.conn.begin_frame(kind, span, len).map_err(refused)?;
+        self.hub.tally.went(kind, span, payload.len());
         *amid = span == Span::More;
         state.active = true;
-        let (head, len) = Header::encoded(span != Span::More, opcode, payload.len() as u64);
-        let head = head.get(..len).unwrap_or_default();
+        let (head, head_len) = Header::encoded(span != Span::More, opcode, len);
+        let head = head.get(..head_len).unwrap_or_default();
         if urgency == Urgency::Gather && payload.len() < COPY_BELOW_BUFFERED {
             state.outbox.gather(head, payload, messages);
         } else {
@@ -87,10 +96,14 @@ impl Shared {
         let mut state = self.with_room(common.frame.len(), Urgency::Offer, false)?;
         let state = &mut *state;
         if state.conn.is_sending_fragments() {
-            return state.behind(Span::Whole, || Arc::clone(&common.frame));
+            state.behind(Span::Whole, common.len, || Arc::clone(&common.frame))?;
+            self.hub.tally.went(common.kind, Span::Whole, common.len);
+            return Ok(());
         }
-        let begun = state.conn.begin_frame(common.kind, Span::Whole);
+        let len = common.len as u64;
+        let begun = state.conn.begin_frame(common.kind, Span::Whole, len);
         begun.map_err(refused)?;
+        self.hub.tally.went(common.kind, Span::Whole, common.len);
         state.active = true;
         state.put(&[&common.frame], Some(&common.frame), 1);
         state.flush();
@@ -102,6 +115,7 @@ impl Shared {
         let mut state = self.lock();
         self.heed(&mut state)?;
         if state.conn.is_open() && state.conn.output().len() >= CONTROL {
+            self.hub.tally.hit(Limit::OutboxFull);
             return Err(Limit::OutboxFull.into());
         }
         state.conn.ping(payload).map_err(refused)?;
@@ -188,7 +202,7 @@ impl Shared {
                 SlowConsumer::Block(_) | SlowConsumer::DropNewest => {}
                 SlowConsumer::DropOldest => {
                     let dropped = state.outbox.drop_oldest(len, bounds, amid);
-                    state.dropped += dropped as u64;
+                    self.lost(&mut state, dropped);
                     if state.outbox.has_room(len, bounds, amid) {
                         return Ok(state);
                     }
@@ -196,7 +210,11 @@ impl Shared {
                 // Where the client has taken all, it is not the slow one: others wait behind a message in fragments.
                 SlowConsumer::Disconnect if state.outbox.is_empty() => {}
                 SlowConsumer::Disconnect => {
-                    state.dropped += state.outbox.drop_all() as u64 + 1;
+                    let dropped = state.outbox.drop_all() + 1;
+                    self.lost(&mut state, dropped);
+                    if let Some(line) = &state.line {
+                        line.hit(Limit::SlowConsumer);
+                    }
                     let reason = "messages are taken too slowly";
                     let _ = state.conn.close(CloseCode::TRY_AGAIN, reason);
                     state.flush();
@@ -205,18 +223,31 @@ impl Shared {
                     return Err(Limit::SlowConsumer.into());
                 }
             }
-            state.dropped += 1;
+            self.lost(&mut state, 1);
+            self.hub.tally.hit(Limit::OutboxFull);
             return Err(Limit::OutboxFull.into());
         }
+    }
+
+    /// So many messages are lost to a full outbox.
+    fn lost(&self, state: &mut State, messages: usize) {
+        state.dropped += messages as u64;
+        self.hub.tally.dropped.add(messages as u64);
     }
 }
 
 impl State {
     /// A message of one who does not own the fragments that are going out.
-    fn behind(&mut self, span: Span, frame: impl FnOnce() -> Arc<[u8]>) -> Result<(), Status> {
+    fn behind(
+        &mut self,
+        span: Span,
+        len: usize,
+        frame: impl FnOnce() -> Arc<[u8]>,
+    ) -> Result<(), Status> {
         if span != Span::Whole {
             return Err(Misuse::FragmentOpen.into());
         }
+        self.conn.note_sent(true, len as u64);
         self.outbox.push_behind(Bytes::Common(frame()));
         self.active = true;
         Ok(())

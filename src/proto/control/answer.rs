@@ -37,6 +37,16 @@ impl Answer {
         }
     }
 
+    /// Metrics as Prometheus reads them.
+    pub fn metrics(text: String) -> Answer {
+        Answer {
+            status: 200,
+            headers: &[],
+            content_type: "text/plain; version=0.0.4",
+            body: text,
+        }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         self.status

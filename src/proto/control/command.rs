@@ -6,6 +6,7 @@ use super::{Fault, Head};
 ///
 /// | request | command |
 /// |---|---|
+/// | `GET /metrics` | [`Command::Metrics`] |
 /// | `GET /websockets` | [`Command::List`] |
 /// | `GET /websockets/ID` | [`Command::Probe`] |
 /// | `POST /websockets/ID` | [`Command::Send`] |
@@ -15,6 +16,8 @@ use super::{Fault, Head};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
+    /// The gateway's counters.
+    Metrics,
     /// Every open WebSocket.
     List,
     /// Whether this WebSocket can be sent to.
@@ -61,6 +64,10 @@ impl Command {
         let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
         let own = str::to_owned;
         match parts {
+            [Some("metrics"), None, ..] => match method {
+                "GET" => Ok(Command::Metrics),
+                _ => Err(Fault::OnlyGet),
+            },
             [Some("websockets"), None, ..] => match method {
                 "GET" => Ok(Command::List),
                 _ => Err(Fault::OnlyGet),
@@ -141,6 +148,9 @@ mod tests {
             Ok(Command::Publish { topic })
         };
         let cases = [
+            ("GET /metrics", Ok(Command::Metrics)),
+            ("POST /metrics", Err(Fault::OnlyGet)),
+            ("GET /metrics/", Err(Fault::NotFound)),
             ("GET /websockets", Ok(Command::List)),
             ("GET /websockets/x", Ok(Command::Probe { id: id() })),
             ("POST /websockets/x", Ok(Command::Send { id: id() })),
