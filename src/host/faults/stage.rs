@@ -33,8 +33,8 @@ pub(super) enum Seen {
     Message(Data),
     /// The same, for the close.
     Closed,
-    /// `on_post_server`.
-    PostServer,
+    /// `on_post_server`, and the code of the client's close frame if there was one.
+    PostServer(Option<u16>),
 }
 
 /// What has come of a play.
@@ -211,7 +211,8 @@ impl WebSocketServer for Player {
     fn on_post_server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
         let write = ws.write("too late");
         self.called("a write afterwards", &write);
-        self.told(Seen::PostServer);
+        let close = ws.close_frame().map(|frame| frame.code().number());
+        self.told(Seen::PostServer(close));
         Ok(())
     }
 }
