@@ -469,13 +469,14 @@ fn s67_the_control_address_has_limits_of_its_own() {
             control.expect_end();
         }
         // Who keeps connections open takes no memory, no WebSocket's place, and none for long.
-        let silent: Vec<Control> = (0..60).map(|_| Control::to(&address)).collect();
+        let mut silent: Vec<Control> = (0..60).map(|_| Control::to(&address)).collect();
         connect(apart.addr, "/").end();
         until("others are heard again", || {
             let mut control = Control::to(&address);
             control.try_send(with(list, "").as_bytes()) && heard(&mut control)
         });
-        drop(silent);
+        let told = silent.iter_mut().filter_map(Control::try_answer);
+        assert!(told.map(|answer| answer.status).any(|status| status == 503));
     });
 }
 

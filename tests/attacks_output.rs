@@ -17,6 +17,7 @@ use serve::{config, echo, until};
 use siege::{BOTH, LITTLE, told_at, withstands, withstands_with};
 use std::io::{self, Read};
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// Puts what the query says where an application can put text into an answer.
 struct Puts;
@@ -235,6 +236,23 @@ fn s68_no_peer_writes_a_log_line_of_its_own() {
             assert!(!line.starts_with("forged"), "{line:?}");
             assert!(line.len() < 1_024, "{} bytes: {line:.80}", line.len());
         }
+    });
+}
+
+#[test]
+fn s68_a_flood_of_refusals_is_a_trickle_in_the_log() {
+    let test = "s68_a_flood_of_refusals_is_a_trickle_in_the_log";
+    withstands_with(test, Config::default(), keep_log, LITTLE, |apart| {
+        let begun = Instant::now();
+        for _ in 0..400 {
+            let path = Handshake::to(apart.addr, "/nothing").send();
+            assert_eq!(path.response.status, 404);
+        }
+        let lines = log_with(apart, "/nothing");
+        let lines = lines.iter().filter(|line| line.contains("/nothing"));
+        // Ten in each second that has begun.
+        let most = 10 * (begun.elapsed().as_secs() as usize + 2);
+        assert!((1..=most).contains(&lines.count()), "more than {most}");
     });
 }
 

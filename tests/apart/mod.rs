@@ -107,11 +107,19 @@ impl Apart {
 
     /// Time that the process has spent on a processor, in hundredths of a second.
     pub fn ticks(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("stat");
-        let fields = stat.rsplit_once(')').expect("the name in parentheses").1;
-        let time = fields.split_whitespace().skip(11).take(2);
-        time.map(|field| field.parse::<u64>().expect("a number"))
-            .sum()
+        ticks(&self.child.id().to_string())
+    }
+
+    /// The same, while this thread spends as much as `own`: where there are few processors for many, a process that
+    /// never rests gets no more of them than this one.
+    pub fn ticks_beside(&self, own: u64) -> u64 {
+        let (before, begun) = (self.ticks(), ticks("thread-self"));
+        while ticks("thread-self") - begun < own {
+            for n in 0..1_000_000 {
+                std::hint::black_box(n);
+            }
+        }
+        self.ticks() - before
     }
 
     /// True once the process has taken all that this client has sent, or has hung up.
@@ -201,6 +209,14 @@ impl Drop for Apart {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn ticks(process: &str) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it lives");
+    let fields = stat.rsplit_once(')').expect("the name in parentheses").1;
+    let time = fields.split_whitespace().skip(11).take(2);
+    time.map(|field| field.parse::<u64>().expect("a number"))
+        .sum()
 }
 
 /// What the second process does: it serves, until its standard input ends.
