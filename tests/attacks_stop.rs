@@ -156,3 +156,23 @@ fn s58_a_thousand_in_all_states_are_told_and_the_process_ends_in_time() {
         client.expect_hang_up();
     }
 }
+
+#[test]
+fn s58_those_who_are_closed_do_not_all_come_back_at_once() {
+    let served = serve::serve_routes(Default::default(), |gateway| {
+        let gateway = gateway.route("/", || echo);
+        gateway.route("/shared", sharing::echoes)
+    });
+    let paths = siege::BOTH.into_iter().cycle();
+    let mut clients: Vec<Client> = paths
+        .take(400)
+        .map(|path| connect(served.addr(), path))
+        .collect();
+    let handle = served.handle().clone();
+    let begun = Instant::now();
+    let stopping = thread::spawn(move || handle.shutdown(2 * SOON));
+    clients.iter_mut().for_each(expect_1001);
+    // Over a tenth of the time, with pauses of half their length at least.
+    assert!(begun.elapsed() > SOON / 20, "{:?}", begun.elapsed());
+    stopping.join().expect("the stop");
+}
