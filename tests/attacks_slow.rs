@@ -185,8 +185,8 @@ fn s51_whatever_the_policy_what_waits_for_a_client_is_bounded_and_whoever_writes
             push(&mut pusher, &id, COUNT, LEN);
             let [taken, full, failed] = pushed(&mut pusher);
             assert!(taken < COUNT && full == 0 && failed == 1);
-            let close = std::iter::repeat_with(|| client.recv_frame());
-            let close = close.skip_while(|frame| frame.opcode != CLOSE).next();
+            let mut frames = std::iter::repeat_with(|| client.recv_frame());
+            let close = frames.find(|frame| frame.opcode == CLOSE);
             assert_eq!(close.expect("a close").payload[..2], 1013u16.to_be_bytes());
             drop(client);
             pusher.end();
