@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the gateway may take to stop.
-const GRACE: Duration = Duration::from_secs(6);
+const GRACE: Duration = Duration::from_secs(10);
 /// More than the systems on both sides hold for a client that does not read.
 const LARGE: usize = 12 << 20;
 
@@ -34,8 +34,10 @@ fn serve_until_signal() {
         c.max_connections = 1_200;
         c.sessions.max_sockets = 1_200;
         c.shared.workers = 4;
-        // Whoever takes nothing is not cut off before the gateway stops.
+        // Nobody leaves before the gateway stops.
+        c.handshake_timeout = 6 * SOON;
         c.write_timeout = 6 * SOON;
+        c.ping_interval = Duration::ZERO;
     });
     let gateway = Gateway::bind("127.0.0.1:0", config).expect("bind");
     let gateway = gateway
