@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the gateway may take to stop.
-const GRACE: Duration = Duration::from_secs(6);
+const GRACE: Duration = Duration::from_secs(10);
 /// More than the systems on both sides hold for a client that does not read.
 const LARGE: usize = 12 << 20;
 
@@ -34,8 +34,10 @@ fn serve_until_signal() {
         c.max_connections = 1_200;
         c.sessions.max_sockets = 1_200;
         c.shared.workers = 4;
-        // Whoever takes nothing is not cut off before the gateway stops.
+        // Nobody leaves before the gateway stops.
+        c.handshake_timeout = 6 * SOON;
         c.write_timeout = 6 * SOON;
+        c.ping_interval = Duration::ZERO;
     });
     let gateway = Gateway::bind("127.0.0.1:0", config).expect("bind");
     let gateway = gateway
@@ -155,4 +157,24 @@ fn s58_a_thousand_in_all_states_are_told_and_the_process_ends_in_time() {
     for (client, _) in &mut clients {
         client.expect_hang_up();
     }
+}
+
+#[test]
+fn s58_those_who_are_closed_do_not_all_come_back_at_once() {
+    let served = serve::serve_routes(Default::default(), |gateway| {
+        let gateway = gateway.route("/", || echo);
+        gateway.route("/shared", sharing::echoes)
+    });
+    let paths = siege::BOTH.into_iter().cycle();
+    let mut clients: Vec<Client> = paths
+        .take(400)
+        .map(|path| connect(served.addr(), path))
+        .collect();
+    let handle = served.handle().clone();
+    let begun = Instant::now();
+    let stopping = thread::spawn(move || handle.shutdown(2 * SOON));
+    clients.iter_mut().for_each(expect_1001);
+    // Over a tenth of the time, with pauses of half their length at least.
+    assert!(begun.elapsed() > SOON / 20, "{:?}", begun.elapsed());
+    stopping.join().expect("the stop");
 }

@@ -7,7 +7,7 @@ mod sharing;
 use client::{CLOSE, Client, Handshake, PING, PONG};
 use csp_websocket::{Config, Data, Delivery, Mode, PreServer, Status, WebSocket, WebSocketServer};
 use serve::{SOON, Served, config, serve, told, until};
-use sharing::{Resting, echo, keep};
+use sharing::{Resting, echo};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -257,27 +257,6 @@ fn a_client_that_never_answers_the_close_is_cut() {
     assert!(started.elapsed() < SOON / 2);
     client.expect_hang_up();
     served.until_empty();
-}
-
-#[test]
-fn a_client_that_floods_behind_the_close_is_cut_before_its_time() {
-    let mut config = Config::default();
-    config.close_timeout = 6 * SOON;
-    let resting = Resting::new(config, keep);
-    let (mut client, mut ws) = resting.open();
-    ws.end_server().unwrap();
-    let noise = client::frame(
-        true,
-        0,
-        client::BINARY,
-        Some([1, 2, 3, 4]),
-        &vec![0; 1 << 20],
-    );
-    let started = Instant::now();
-    while client.try_send_bytes(&noise).is_ok() {
-        assert!(started.elapsed() < 3 * SOON);
-    }
-    resting.served.until_empty();
 }
 
 #[test]

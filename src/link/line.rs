@@ -471,8 +471,8 @@ mod tests {
         });
     }
 
-    #[test]
     #[cfg(target_os = "linux")]
+    #[test]
     fn a_peer_whose_system_is_silent_is_given_up_by_ours() {
         let (line, _client) = pair();
         let set = || {
