@@ -2,7 +2,11 @@
 
 mod app;
 mod guest;
+mod ledger;
+mod member;
+mod server;
 mod site;
+mod threads;
 mod visits;
 mod words;
 

@@ -169,7 +169,9 @@ impl Site {
             let level = self.uses();
             let tables = self.ask("level");
             let back = (level.threads, level.descriptors) == (start.threads, start.descriptors);
-            if back && tables.starts_with(EMPTY) {
+            if back && let Some(accepted) = tables.strip_prefix(EMPTY) {
+                let pushed = self.pushed.load(SeqCst);
+                assert_eq!(accepted, format!("accepted={pushed}"), "not reckoned with");
                 return level;
             }
             assert!(
