@@ -8,10 +8,9 @@ use super::member::Member;
 use super::server::Server;
 use super::threads::{attend, publish, push};
 use super::words::Random;
-use crate::serve::serve_routes;
+use crate::serve::{Served, serve_routes};
 use csp_websocket::{Config, GwClientAddress, Mode, SlowConsumer};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -67,8 +66,8 @@ impl App {
     }
 }
 
-/// Serves until `wait` returns; calls it with the address.
-pub fn serve(mode: Mode, seed: u64, wait: impl FnOnce(SocketAddr)) {
+/// Serves until `wait` returns.
+pub fn serve(mode: Mode, seed: u64, wait: impl FnOnce(&Served)) {
     let app = Arc::new(App {
         mode,
         members: Mutex::default(),
@@ -98,7 +97,7 @@ pub fn serve(mode: Mode, seed: u64, wait: impl FnOnce(SocketAddr)) {
         let random = Random::new(seed, 2_000);
         scope.spawn(|| publish(&app, handle, random));
         scope.spawn(|| attend(&app, handle, &control));
-        wait(served.addr());
+        wait(&served);
         app.stop.store(true, SeqCst);
     });
 }
