@@ -175,6 +175,11 @@ impl Account {
         self.list(name)[0]
     }
 
+    /// Messages that were accepted, and that the end has cut off: they waited behind a message in fragments.
+    pub fn cut_off(&self) -> u64 {
+        self.number("dropped") - self.number("refused")
+    }
+
     pub fn is_faultless(&self) -> bool {
         self.0.ends_with("faults=[]")
     }
