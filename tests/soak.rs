@@ -9,6 +9,7 @@
 //! ```
 #![cfg(target_os = "linux")]
 
+mod apart;
 mod client;
 mod serve;
 mod storm;

@@ -243,9 +243,8 @@ impl Guest {
             assert!(came <= *pushed, "{}: of p{pusher}: {account:?}", self.name);
             missing += pushed - came;
         }
-        let cut_off = account.number("dropped") - account.number("refused");
         assert!(
-            missing <= cut_off,
+            missing <= account.cut_off(),
             "{}: {missing} missing, {account:?}",
             self.name
         );

@@ -2,28 +2,26 @@
 
 use super::guest::MOMENT;
 use super::{PATIENCE, app};
+use crate::apart::{Apart, serve_apart};
 use crate::client::{self, Client, Message};
 use crate::serve::until;
 use csp_websocket::Mode;
-use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
-/// Set for the process that serves.
-const SERVES: &str = "CSP_TEST_SERVES";
+/// For the process: panics on purpose are not shown and read no symbols, and what is freed goes back to the system, so
+/// that its memory is what is in use.
+const SETTINGS: &str = "export RUST_BACKTRACE=0 MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=16384 \
+    MALLOC_TRIM_THRESHOLD_=16384 && exec 2>/dev/null";
 
 /// What the ledger says while nobody but its reader is there.
 const EMPTY: &str = "websockets=1 sessions=0 members=0 listeners=0 ";
 
 pub struct Site {
-    child: Child,
-    /// Kept open: the process still writes to it.
-    _output: BufReader<ChildStdout>,
+    apart: Apart,
     pub addr: SocketAddr,
     ledger: Mutex<Client>,
     names: AtomicU64,
@@ -43,38 +41,15 @@ pub struct Level {
 impl Site {
     /// Starts this test once more as the process that serves. `None` in that process, after it has served.
     pub fn start(test: &str, mode: Mode, seed: u64) -> Option<Site> {
-        if std::env::var_os(SERVES).is_some() {
-            app::serve(mode, seed, |addr| {
-                println!("serving at {addr}");
-                let _ = io::stdin().read_to_end(&mut Vec::new());
-            });
+        let Some(apart) = Apart::start_unvisited(test, SETTINGS) else {
+            app::serve(mode, seed, |served| serve_apart(served, || ()));
             return None;
-        }
-        let mut child = Command::new(std::env::current_exe().expect("the path of this program"))
-            .args(["--exact", test, "--nocapture"])
-            .env(SERVES, "1")
-            // Panics on purpose read no symbols, and what is freed goes back to the system: memory is what is in use.
-            .env("RUST_BACKTRACE", "0")
-            .env("MALLOC_ARENA_MAX", "1")
-            .env("MALLOC_MMAP_THRESHOLD_", "16384")
-            .env("MALLOC_TRIM_THRESHOLD_", "16384")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null()) // panics on purpose
-            .spawn()
-            .expect("starting a process");
-        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let addr = output
-            .by_ref()
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("serving at ")?.1.parse().ok())
-            .expect("an address");
+        };
+        let addr = apart.addr;
         let mut ledger = client::connect(addr, "/ledger");
         ledger.limit = PATIENCE;
         Some(Site {
-            child,
-            _output: output,
+            apart,
             addr,
             ledger: Mutex::new(ledger),
             names: AtomicU64::new(0),
@@ -136,18 +111,12 @@ impl Site {
 
     /// What it uses now.
     pub fn uses(&self) -> Level {
-        let proc = format!("/proc/{}", self.child.id());
-        let count = |what: &str| {
-            let entries = fs::read_dir(format!("{proc}/{what}"));
-            entries.expect("the process lives").count()
-        };
-        let memory = fs::read_to_string(format!("{proc}/smaps_rollup")).expect("smaps_rollup");
-        let memory = memory.lines().find_map(|line| line.strip_prefix("Rss:"));
-        let memory = memory.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        let (threads, descriptors) = self.apart.uses();
+        let (memory, _) = self.apart.memory();
         Level {
-            threads: count("task"),
-            descriptors: count("fd"),
-            memory: memory.expect("a number of KiB"),
+            threads,
+            descriptors,
+            memory: memory >> 10,
         }
     }
 
@@ -169,7 +138,9 @@ impl Site {
             let level = self.uses();
             let tables = self.ask("level");
             let back = (level.threads, level.descriptors) == (start.threads, start.descriptors);
-            if back && tables.starts_with(EMPTY) {
+            if back && let Some(accepted) = tables.strip_prefix(EMPTY) {
+                let pushed = self.pushed.load(SeqCst);
+                assert_eq!(accepted, format!("accepted={pushed}"), "not reckoned with");
                 return level;
             }
             assert!(
@@ -181,24 +152,8 @@ impl Site {
     }
 
     /// Ends the process; it must do so by itself.
-    pub fn end(mut self) {
-        drop(self.child.stdin.take());
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("its status") {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            assert!(Instant::now() < end, "the process does not end");
-            thread::sleep(MOMENT);
-        }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn end(self) {
+        self.apart.end();
     }
 }
 
@@ -218,6 +173,11 @@ impl Account {
 
     pub fn number(&self, name: &str) -> u64 {
         self.list(name)[0]
+    }
+
+    /// Messages that were accepted, and that the end has cut off: they waited behind a message in fragments.
+    pub fn cut_off(&self) -> u64 {
+        self.number("dropped") - self.number("refused")
     }
 
     pub fn is_faultless(&self) -> bool {
