@@ -47,6 +47,7 @@ fn help_and_version_end_well() {
         "--control-key-file FILE",
         "--shared-workers N",
         "csp-websocket list --gateway ADDR",
+        "csp-websocket metrics --gateway ADDR",
         "csp-websocket send --gateway ADDR",
         "csp-websocket end  --gateway ADDR",
         "--key-file FILE",
@@ -209,6 +210,11 @@ fn the_list_is_a_table_for_a_person() {
         assert!(line[column("PATH")..].starts_with(path), "{line}");
         assert!(line[column("PEER")..].starts_with("127.0.0.1:"), "{line}");
     }
+
+    let metrics = run(&["metrics", "--gateway", &address]);
+    assert_eq!(metrics.status.code(), Some(0), "{metrics:?}");
+    let open = "\ncsp_websocket_websockets{mode=\"raw\"} 1\n";
+    assert!(metrics.stdout.contains(open), "{metrics:?}");
 
     // None of these is shared, and none has the other ID.
     let dedicated = lines[1].split(' ').next().expect("an ID");

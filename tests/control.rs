@@ -3,6 +3,7 @@
 
 mod client;
 mod control_client;
+mod exposition;
 mod serve;
 
 use control_client::{Control, Folder, request};
@@ -328,6 +329,50 @@ fn the_list_tells_of_every_websocket_and_no_whole_session() {
         assert!(row[4].parse::<u64>().is_ok(), "{row:?}");
         assert_eq!(row[5], &session.as_str()[..6]);
         assert!(!table.contains(session.as_str()));
+    }
+}
+
+#[test]
+fn the_metrics_are_those_of_the_handle_in_the_form_of_prometheus() {
+    let folder = Folder::new();
+    for (served, address, key) in both(&Config::default(), &folder) {
+        let mut client = served.connect();
+        client.text("hello");
+        client.expect_text("hello");
+        let mut control = Control::to(&address);
+        let answer = control.ask("GET /metrics", key, "");
+        assert_eq!(answer.status, 200);
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("text/plain; version=0.0.4"));
+        let samples = exposition::parse(&answer.body);
+        let sample = |name: &str| samples[&format!("csp_websocket_{name}")];
+        assert_eq!(sample("connections"), 1);
+        assert_eq!(sample("handshakes_total{status=\"101\"}"), 1);
+        assert_eq!(sample("messages_total{direction=\"in\",type=\"text\"}"), 1);
+        let counters = exposition::parse(&served.handle().counters().to_string());
+        assert!(counters.keys().eq(samples.keys()), "{}", answer.body);
+
+        let bearer = (!key.is_empty()).then_some(KEY);
+        let remote = RemoteGateway::connect(&address.parse().expect("an address"), bearer);
+        let text = remote.and_then(|remote| remote.metrics());
+        exposition::parse(&text.expect("the metrics"));
+
+        let from_page = format!("{key}|Origin: http://localhost");
+        for (line, headers, body, status) in [
+            ("POST /metrics", key, "", 405),
+            ("GET /metrics/x", key, "", 404),
+            ("GET /metrics", key, "x", 400),
+            ("GET /metrics", &from_page, "", 403),
+        ] {
+            let answer = Control::to(&address).ask(line, headers, body);
+            assert_eq!(answer.status, status, "{line}");
+        }
+        if !key.is_empty() {
+            assert_eq!(
+                Control::to(&address).ask("GET /metrics", "", "").status,
+                401
+            );
+        }
     }
 }
 

@@ -242,6 +242,28 @@ fn every_status_number_is_listed_with_its_meaning() {
 }
 
 #[test]
+fn every_metric_is_listed_with_its_labels() {
+    let gateway = csp_websocket::Gateway::bind("127.0.0.1:0", Config::default());
+    let text = gateway.expect("a gateway").handle().counters().to_string();
+    let mut names = 0;
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, _) = line.split_once(' ').expect("a type");
+        let sample = text.lines().find(|line| line.starts_with(name));
+        let labels = sample.and_then(|line| line.split_once('{'));
+        let labels = labels.map_or("", |(_, labels)| labels);
+        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        let labels: Vec<_> = labels.map(|(label, _)| format!("`{label}`")).collect();
+        let labels = format!(" {} ", labels.join(", ")).replace("  ", " ");
+        assert_row(&format!("| `{name}` |{labels}| "));
+        names += 1;
+    }
+    let rows = README
+        .lines()
+        .filter(|line| line.starts_with("| `csp_websocket_"));
+    assert_eq!(rows.count(), names);
+}
+
+#[test]
 fn every_member_of_the_original_is_listed() {
     let members = "UseSession NoCharSetConvert AtEnd BinaryData GWClientAddress NoDataFraming SessionEndOnClose \
         SessionId SharedConnection WebSocketID EndServer() Initialize() InitializeServer() OnClientMessage() \

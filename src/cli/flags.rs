@@ -106,7 +106,7 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             Value(word) if !command => {
                 let word = word.string()?;
                 if !remote::NAMES.contains(&word.as_str()) {
-                    let there_are = "there are serve, list, send and end";
+                    let there_are = "there are serve, list, metrics, send and end";
                     return Err(format!("unknown command {word:?}: {there_are}").into());
                 }
                 if !is_first {
@@ -275,7 +275,7 @@ mod tests {
             (&["list"], "--gateway ADDR"),
             (&["--ping=1", "list"], "list comes before"),
             (&["serve", "list"], "list"),
-            (&["frobnicate"], "serve, list, send and end"),
+            (&["frobnicate"], "serve, list, metrics, send and end"),
             (&["--control=8081"], "unix:PATH or HOST:PORT"),
             (&["--control-key-file=k"], "--control ADDR"),
             (&["--shared-workers=-1"], "-1"),

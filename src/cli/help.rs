@@ -22,12 +22,13 @@ csp-websocket: a WebSocket gateway with a console page
 
 usage: csp-websocket [serve] [OPTION]...
        csp-websocket list --gateway ADDR [--key-file FILE]
+       csp-websocket metrics --gateway ADDR [--key-file FILE]
        csp-websocket send --gateway ADDR [--key-file FILE] --id ID [--binary] [TEXT | -]
        csp-websocket end  --gateway ADDR [--key-file FILE] --id ID
 
 serve, or no command, serves until it is told to stop, and prints the address of the page to open. The others
-reach a running gateway through its control address: list prints its WebSockets, send puts one message into the
-outbox of a shared one, end closes one with 1000.
+reach a running gateway through its control address: list prints its WebSockets, metrics its counters as
+Prometheus reads them, send puts one message into the outbox of a shared one, end closes one with 1000.
 
 Where:
   --listen HOST:PORT         where to listen; port 0 takes a free one [{LISTEN}]
@@ -50,7 +51,7 @@ Limits:
   --ping SECONDS             silence after which a client is pinged; 0 is never [{ping}]
   --session-timeout SECONDS  idle time after which a session ends; 0 is never [{session}]
 
-For list, send and end:
+For list, metrics, send and end:
   --gateway ADDR             the gateway's control address: unix:PATH or HOST:PORT
   --key-file FILE            the first line of FILE is the key of that address
   --id ID                    the WebSocket, as list and its own websocket_id say

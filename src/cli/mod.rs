@@ -5,7 +5,7 @@
 //!  help     what --help prints
 //!  limits   what --print-config prints, and what a start warns of
 //!  serve    a gateway until a signal ends it
-//!  remote   list, send and end: a running gateway through its control address
+//!  remote   list, metrics, send and end: a running gateway through its control address
 //!  apps     the built-in servers
 //!  chat     the largest of them
 //! ```
@@ -41,7 +41,7 @@ pub(crate) fn run(words: lexopt::Parser) -> ExitCode {
         Ok(Wish::Remote(wish)) => remote::run(wish),
         Err(error) => {
             complain(format_args!(
-                "{error}\nusage: csp-websocket [serve|list|send|end] [OPTION]... (try --help)"
+                "{error}\nusage: csp-websocket [serve|list|metrics|send|end] [OPTION]... (try --help)"
             ));
             return ExitCode::from(WRONG_USAGE);
         }

@@ -1,4 +1,4 @@
-//! `list`, `send` and `end`: a running gateway, reached through its control address.
+//! `list`, `metrics`, `send` and `end`: a running gateway, reached through its control address.
 
 use super::print;
 use csp_websocket::{
@@ -22,6 +22,7 @@ pub(super) struct Remote {
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
     List,
+    Metrics,
     Send {
         id: WebSocketId,
         binary: bool,
@@ -37,7 +38,7 @@ pub(super) enum Command {
 pub(super) const BAD_KEY: &str = "the key is not 1 to 1024 visible ASCII characters without blanks";
 
 /// The names of the commands here.
-pub(super) const NAMES: [&str; 3] = ["list", "send", "end"];
+pub(super) const NAMES: [&str; 4] = ["list", "metrics", "send", "end"];
 
 /// Understands what follows the name of a command; `None` if only help is wished.
 ///
@@ -54,7 +55,7 @@ pub(super) fn parse(name: &str, words: &mut Parser) -> Result<Option<Remote>, Er
             Short('h') | Long("help") => return Ok(None),
             Long("gateway") => gateway = Some(address("--gateway", words)?),
             Long("key-file") => key_file = Some(PathBuf::from(words.value()?)),
-            Long("id") if name != "list" => {
+            Long("id") if ["send", "end"].contains(&name) => {
                 let word = words.value()?.string()?;
                 let parsed = word.parse::<WebSocketId>();
                 id = Some(parsed.map_err(|_| format!("--id {word:?}: {}", Misuse::BadId))?);
@@ -74,6 +75,7 @@ pub(super) fn parse(name: &str, words: &mut Parser) -> Result<Option<Remote>, Er
             text: text.filter(|text| text != "-"),
         },
         "end" => Command::End { id: id()? },
+        "metrics" => Command::Metrics,
         _ => Command::List,
     };
     Ok(Some(Remote {
@@ -102,6 +104,10 @@ pub(super) fn run(wish: Remote) -> Result<(), String> {
     match wish.command {
         Command::List => match gateway.websockets() {
             Ok(websockets) => print(columns(&websockets)),
+            Err(status) => Err(sentence(&wish.gateway, &status)),
+        },
+        Command::Metrics => match gateway.metrics() {
+            Ok(text) => print(text),
             Err(status) => Err(sentence(&wish.gateway, &status)),
         },
         Command::Send { id, binary, text } => {
@@ -244,8 +250,9 @@ mod tests {
             text: text.map(str::to_owned),
         };
         let at = ["--gateway=unix:/c", "--id", ID];
-        let cases: [(&str, &[&str], Command); 7] = [
+        let cases: [(&str, &[&str], Command); 8] = [
             ("list", &at[..1], Command::List),
+            ("metrics", &at[..1], Command::Metrics),
             ("end", &at, Command::End { id: id.clone() }),
             ("send", &at, send(false, None)),
             ("send", &[&at[..], &["-"]].concat(), send(false, None)),
@@ -284,6 +291,7 @@ mod tests {
             ("list", &["--gateway=8081"], "unix:PATH or HOST:PORT"),
             ("list", &["--gateway=unix:/c", "--id", ID], "--id"),
             ("list", &["--gateway=unix:/c", "x"], "x"),
+            ("metrics", &["--gateway=unix:/c", "--id", ID], "--id"),
             ("send", &["--gateway=unix:/c"], "--id ID"),
             (
                 "send",

@@ -7,6 +7,7 @@ use super::wire::{Duplex, Wire};
 use crate::config::Config;
 use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Limits, Span, Traffic};
 use crate::status::{Limit, Misuse, Status};
+use crate::why::Why;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -186,6 +187,7 @@ impl Dedicated {
 
     /// The client is gone: the connection ends where it stands.
     pub(crate) fn lose(&mut self) {
+        self.wire.line().blame(Why::Lost);
         self.wire.line().cut();
         self.wire.end_of_stream();
     }

@@ -108,6 +108,16 @@ impl RemoteGateway {
         RemoteInfo::parse(reply.text()).ok_or_else(|| odd("no table of WebSockets"))
     }
 
+    /// What that gateway has counted, as Prometheus reads it: the `Display` of its
+    /// [`Counters`](crate::Counters).
+    ///
+    /// # Errors
+    /// [`Status::Refused`], [`Status::Io`].
+    pub fn metrics(&self) -> Result<String, Status> {
+        let reply = self.ask(&Ask::get("/metrics"))?;
+        Ok(reply.text().to_owned())
+    }
+
     /// The address it was reached by.
     pub fn address(&self) -> &GwClientAddress {
         self.exchange.address()
