@@ -41,14 +41,14 @@ pub(crate) struct Tally {
     pub(crate) refused_stopping: Count,
     /// Connections that were accepted with the reserve.
     pub(crate) refused_descriptors: Count,
-    refused: Counts<{ Limit::ALL.len() }>,
-    handshakes: Counts<STATUSES>,
+    refused: Counts,
+    handshakes: Counts,
     pub(crate) handshakes_late: Count,
     pub(crate) handshakes_gone: Count,
-    closes_sent: Counts<CODES>,
-    closes_received: Counts<CODES>,
-    limits: Counts<{ Limit::ALL.len() }>,
-    violations: Counts<{ Violation::ALL.len() }>,
+    closes_sent: Counts,
+    closes_received: Counts,
+    limits: Counts,
+    violations: Counts,
     pub(crate) dropped: Count,
     pub(crate) sessions_started: Count,
     pub(crate) sessions_expired: Count,
@@ -70,16 +70,14 @@ impl Count {
     }
 }
 
-/// A count for each of a fixed set.
-struct Counts<const N: usize>([Count; N]);
+/// A count for each of a fixed set. Boxed, as it would take much of a small stack on its way to its place.
+struct Counts(Box<[Count]>);
 
-impl<const N: usize> Default for Counts<N> {
-    fn default() -> Counts<N> {
-        Counts(std::array::from_fn(|_| Count::default()))
+impl Counts {
+    fn of(number: usize) -> Counts {
+        Counts((0..number).map(|_| Count::default()).collect())
     }
-}
 
-impl<const N: usize> Counts<N> {
     fn add(&self, at: Option<usize>) {
         if let Some(count) = at.and_then(|at| self.0.get(at)) {
             count.add(1);
@@ -140,14 +138,14 @@ impl Default for Tally {
             accepted: Count::default(),
             refused_stopping: Count::default(),
             refused_descriptors: Count::default(),
-            refused: Counts::default(),
-            handshakes: Counts::default(),
+            refused: Counts::of(Limit::ALL.len()),
+            handshakes: Counts::of(STATUSES),
             handshakes_late: Count::default(),
             handshakes_gone: Count::default(),
-            closes_sent: Counts::default(),
-            closes_received: Counts::default(),
-            limits: Counts::default(),
-            violations: Counts::default(),
+            closes_sent: Counts::of(CODES),
+            closes_received: Counts::of(CODES),
+            limits: Counts::of(Limit::ALL.len()),
+            violations: Counts::of(Violation::ALL.len()),
             dropped: Count::default(),
             sessions_started: Count::default(),
             sessions_expired: Count::default(),
