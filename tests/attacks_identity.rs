@@ -435,7 +435,7 @@ fn s65_the_control_address_lets_nobody_in_without_the_key_and_no_page_at_all() {
 #[test]
 fn s67_the_control_address_has_limits_of_its_own() {
     let test = "s67_the_control_address_has_limits_of_its_own";
-    let quick = config(|c| c.handshake_timeout = Duration::from_millis(400));
+    let quick = config(|c| c.handshake_timeout = Duration::from_secs(2));
     withstands_with(test, quick, controlled, LITTLE, |apart| {
         let address = told_at(apart, "/control");
         let bearer = format!("Authorization: Bearer {KEY}");
