@@ -114,9 +114,7 @@ fn s02_a_thread_that_cannot_start_costs_its_own_connection_only() {
         }
         inside.iter_mut().for_each(echoes);
         inside.clear();
-        until("there is room for a thread again", || {
-            apart.connect().is_some()
-        });
+        apart.until_at_rest();
         let lines = errors(apart);
         assert!((1..5).contains(&lines), "{lines} lines at level error");
     });

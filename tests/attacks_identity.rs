@@ -435,7 +435,7 @@ fn s65_the_control_address_lets_nobody_in_without_the_key_and_no_page_at_all() {
 #[test]
 fn s67_the_control_address_has_limits_of_its_own() {
     let test = "s67_the_control_address_has_limits_of_its_own";
-    let quick = config(|c| c.handshake_timeout = Duration::from_millis(400));
+    let quick = config(|c| c.handshake_timeout = Duration::from_secs(2));
     withstands_with(test, quick, controlled, LITTLE, |apart| {
         let address = told_at(apart, "/control");
         let bearer = format!("Authorization: Bearer {KEY}");
@@ -469,14 +469,16 @@ fn s67_the_control_address_has_limits_of_its_own() {
             control.expect_end();
         }
         // Who keeps connections open takes no memory, no WebSocket's place, and none for long.
-        let mut silent: Vec<Control> = (0..60).map(|_| Control::to(&address)).collect();
+        let silent: Vec<Control> = (0..60).map(|_| Control::to(&address)).collect();
         connect(apart.addr, "/").end();
         until("others are heard again", || {
             let mut control = Control::to(&address);
             control.try_send(with(list, "").as_bytes()) && heard(&mut control)
         });
-        let told = silent.iter_mut().filter_map(Control::try_answer);
-        assert!(told.map(|answer| answer.status).any(|status| status == 503));
+        // They were accepted before: a thread each for few of them, and for those who are just told no.
+        let threads = apart.uses().0 - apart.at_rest.0;
+        assert!(threads <= 16 + 8 + 4, "{threads} threads");
+        drop(silent);
     });
 }
 
