@@ -39,7 +39,7 @@ fn fill(ws: &mut WebSocket) -> usize {
     let (mut taken, mut refused) = (0, 0);
     // The system takes some more after a while, once: its buffers grow when the client seems to be slow.
     let mut quiet = Instant::now();
-    while quiet.elapsed() < Duration::from_millis(600) {
+    while quiet.elapsed() < Duration::from_millis(1_000) {
         match Status::code_of(&ws.write_data(&message)) {
             1 => (taken, quiet) = (taken + 1, Instant::now()),
             FULL => {
