@@ -353,10 +353,7 @@ fn s36_the_same_bytes_mean_the_same_however_they_are_cut() {
                 assert_eq!(all_received(&mut client), expected, "{path}, cut at {at}");
             }
             let mut client = connect(apart.addr, path);
-            for byte in &script {
-                client.send_bytes(&[*byte]);
-                apart.until_all_taken(&client);
-            }
+            client.send_split(&script, 1);
             assert_eq!(all_received(&mut client), expected, "{path}, byte by byte");
         }
     });
