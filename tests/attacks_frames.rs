@@ -342,7 +342,9 @@ fn s36_the_same_bytes_mean_the_same_however_they_are_cut() {
     withstands(test, Config::default(), LITTLE, |apart| {
         let (script, expected) = script();
         for path in BOTH {
-            for at in 1..script.len() {
+            // Of 126 equal bytes not every cut is another case.
+            let long = script.len() - 12 - 126..script.len() - 12;
+            for at in (1..script.len()).filter(|at| at % 16 == 0 || !long.contains(at)) {
                 let mut client = connect(apart.addr, path);
                 let (first, second) = script.split_at(at);
                 client.send_bytes(first);
@@ -351,10 +353,7 @@ fn s36_the_same_bytes_mean_the_same_however_they_are_cut() {
                 assert_eq!(all_received(&mut client), expected, "{path}, cut at {at}");
             }
             let mut client = connect(apart.addr, path);
-            for byte in &script {
-                client.send_bytes(&[*byte]);
-                apart.until_all_taken(&client);
-            }
+            client.send_split(&script, 1);
             assert_eq!(all_received(&mut client), expected, "{path}, byte by byte");
         }
     });
