@@ -105,10 +105,11 @@ fn s02_one_connection_too_many_is_told_so_and_starts_no_thread() {
 fn s02_a_thread_that_cannot_start_costs_its_own_connection_only() {
     let test = "s02_a_thread_that_cannot_start_costs_its_own_connection_only";
     let limits = "ulimit -v 8000000"; // KiB
-    let huge = config(|c| c.stack_size = 2 << 30);
+    // Room for those who come after the attack before the threads of the last ones have quite gone.
+    let huge = config(|c| c.stack_size = 1 << 30);
     withstands_under(limits, test, huge, count_errors, LITTLE, |apart| {
         let mut inside: Vec<Client> = std::iter::from_fn(|| apart.connect()).collect();
-        assert!((1..4).contains(&inside.len()), "{}", inside.len());
+        assert!((4..8).contains(&inside.len()), "{}", inside.len());
         for _ in 0..20 {
             assert!(apart.connect().is_none());
         }
