@@ -90,8 +90,9 @@ fn s08_a_head_without_end_is_refused_at_its_limits() {
                 client.send_bytes(bytes.as_bytes());
             }
             for client in &mut clients {
-                let all = client.try_send_bytes(endless.as_bytes());
-                assert!(all.is_err(), "{name}: all of it was taken");
+                // The buffers of the system alone take one of these.
+                let cut = (0..16).any(|_| client.try_send_bytes(endless.as_bytes()).is_err());
+                assert!(cut, "{name}: all of it was taken");
             }
         }
     });
