@@ -17,8 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn s3_one_address_cannot_take_every_place() {
-    let test = "s3_one_address_cannot_take_every_place";
+fn s03_one_address_cannot_take_every_place() {
+    let test = "s03_one_address_cannot_take_every_place";
     let few = config(|c| c.max_connections_per_address = 3);
     withstands(test, few, LITTLE, |apart| {
         let mut inside: Vec<Client> = (0..3).map(|_| connect(apart.addr, "/")).collect();
@@ -52,8 +52,8 @@ fn from(apart: &Apart, ip: Ipv4Addr) -> Client {
 }
 
 #[test]
-fn s3_strangers_without_a_cookie_do_not_keep_others_out() {
-    let test = "s3_strangers_without_a_cookie_do_not_keep_others_out";
+fn s03_strangers_without_a_cookie_do_not_keep_others_out() {
+    let test = "s03_strangers_without_a_cookie_do_not_keep_others_out";
     let few = config(|c| c.sessions.max_sessions = 64);
     withstands(test, few, LITTLE, |apart| {
         let mut guest = connect(apart.addr, "/");
