@@ -12,44 +12,13 @@ use csp_websocket::{
 };
 use exposition::Samples;
 use serve::{SOON, Served, config, serve, serve_routes, told, until};
-use sharing::{Resting, keep};
+use sharing::{Each, Resting, keep};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The same in each mode: echoes, and does what some texts say.
-struct Server(Mode);
-
-impl WebSocketServer for Server {
-    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
-        pre.set_mode(self.0);
-        Ok(())
-    }
-
-    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
-        if self.0 == Mode::Shared {
-            return Ok(());
-        }
-        loop {
-            let data = ws.read_message(SOON)?;
-            react(ws, &data)?;
-        }
-    }
-
-    fn on_client_message(
-        &mut self,
-        ws: &mut WebSocket,
-        data: Data,
-        close: bool,
-    ) -> Result<Delivery, Status> {
-        if !close {
-            react(ws, &data)?;
-        }
-        Ok(Delivery::Done)
-    }
-}
-
+/// What some texts say, and an echo of all others.
 fn react(ws: &mut WebSocket, data: &Data) -> Result<(), Status> {
     match data.as_str() {
         Some("panic") => panic!("as told"),
@@ -60,7 +29,7 @@ fn react(ws: &mut WebSocket, data: &Data) -> Result<(), Status> {
 }
 
 fn served_in(mode: Mode) -> Served {
-    serve(config(|c| c.max_message = 1_000), move || Server(mode))
+    serve(config(|c| c.max_message = 1_000), move || Each(mode, react))
 }
 
 /// What is not looked at here: time, and what depends on which thread is quick.
@@ -246,7 +215,7 @@ fn closes_count_by_code(mode: Mode) {
     let client = opened(&served, mode);
     ends(&served, mode, ["none", "none"], "", || drop(client));
     let quick = config(|c| c.close_timeout = Duration::from_millis(100));
-    let served = serve(quick, move || Server(mode));
+    let served = serve(quick, move || Each(mode, react));
     let mut client = opened(&served, mode);
     // It does not answer.
     ends(&served, mode, ["3000-3999", "none"], &more, || {
@@ -371,8 +340,8 @@ fn nothing_is_lost_under_load(mode: Mode) {
 fn handshakes_count_by_status() {
     let served = serve_routes(Config::default(), |gateway| {
         gateway
-            .route("/", || Server(Mode::Dedicated))
-            .route("/panic", || -> Server { panic!("as told") })
+            .route("/", || Each(Mode::Dedicated, react))
+            .route("/panic", || -> Each { panic!("as told") })
             .route("/no", || sharing::In(Mode::Dedicated, Refuses))
             .page("/page", "text/plain", "hi")
     });
@@ -408,7 +377,7 @@ fn handshakes_count_by_status() {
         client.send_bytes(b"GET / HT");
     });
     let quick = config(|c| c.handshake_timeout = Duration::from_millis(100));
-    let served = serve(quick, || Server(Mode::Dedicated));
+    let served = serve(quick, || Each(Mode::Dedicated, react));
     moves(&served, &unanswered("late"), || {
         Client::dial(served.addr()).expect_hang_up();
     });
@@ -429,7 +398,7 @@ impl WebSocketServer for Refuses {
 #[test]
 fn connections_that_are_turned_away_count_by_reason() {
     let served = serve(config(|c| c.max_connections = 1), || {
-        Server(Mode::Dedicated)
+        Each(Mode::Dedicated, react)
     });
     let _client = opened(&served, Mode::Dedicated);
     let refused = "connections_accepted_total 1
@@ -443,7 +412,7 @@ fn connections_that_are_turned_away_count_by_reason() {
     }
 
     let served = serve(config(|c| c.max_connections_per_address = 1), || {
-        Server(Mode::Dedicated)
+        Each(Mode::Dedicated, react)
     });
     let _client = opened(&served, Mode::Dedicated);
     moves(
@@ -463,7 +432,7 @@ fn sessions_count_as_they_start_end_and_expire() {
         c.sessions.max_sessions = 2;
         c.sessions.timeout = Duration::from_secs(1);
     });
-    let served = serve(config, || Server(Mode::Dedicated));
+    let served = serve(config, || Each(Mode::Dedicated, react));
     let sessions = served.handle().sessions();
     let client = opened(&served, Mode::Dedicated);
     let mut second = opened(&served, Mode::Dedicated);
@@ -597,7 +566,7 @@ fn topics_and_subscriptions() {
 
 #[test]
 fn the_time_goes_on() {
-    let served = serve(Config::default(), || Server(Mode::Dedicated));
+    let served = serve(Config::default(), || Each(Mode::Dedicated, react));
     let first = served.handle().counters().uptime;
     until("some time has passed", || {
         served.handle().counters().uptime > first

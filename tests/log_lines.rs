@@ -6,12 +6,10 @@ mod serve;
 mod sharing;
 
 use client::{Client, Handshake, TEXT};
-use csp_websocket::{
-    CloseCode, Config, Data, Delivery, Mode, PreServer, READ_TIMEOUT, Status, WebSocket,
-    WebSocketServer,
-};
+use csp_websocket::{CloseCode, Config, Data, Mode, Status, WebSocket};
 use log::Level;
 use serve::{Served, config, serve, until};
+use sharing::Each;
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
@@ -51,38 +49,7 @@ fn lines_of(peer: &str) -> Vec<(Level, String)> {
     lines.cloned().collect()
 }
 
-/// Echoes, and does what some texts say.
-struct Server(Mode);
-
-impl WebSocketServer for Server {
-    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
-        pre.set_mode(self.0);
-        Ok(())
-    }
-
-    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
-        if self.0 == Mode::Shared {
-            return Ok(());
-        }
-        loop {
-            let data = ws.read_message(READ_TIMEOUT)?;
-            react(ws, &data)?;
-        }
-    }
-
-    fn on_client_message(
-        &mut self,
-        ws: &mut WebSocket,
-        data: Data,
-        close: bool,
-    ) -> Result<Delivery, Status> {
-        if !close {
-            react(ws, &data)?;
-        }
-        Ok(Delivery::Done)
-    }
-}
-
+/// What some texts say, and an echo of all others.
 fn react(ws: &mut WebSocket, data: &Data) -> Result<(), Status> {
     match data.as_str() {
         Some("panic") => panic!("as told"),
@@ -105,7 +72,7 @@ fn life(
     act: impl FnOnce(&Served, Client),
 ) -> (String, String) {
     listen();
-    let served = serve(config, move || Server(mode));
+    let served = serve(config, move || Each(mode, react));
     let client = served.connect();
     let peer = client.stream.local_addr().expect("an address").to_string();
     until("it is open", || served.handle().websockets().len() == 1);
@@ -273,7 +240,7 @@ fn a_shared_one_that_rests_for_too_long() {
 fn a_flood_of_refusals_is_a_trickle_of_lines() {
     const FLOOD: usize = 300;
     listen();
-    let served = serve(Config::default(), || Server(Mode::Dedicated));
+    let served = serve(Config::default(), || Each(Mode::Dedicated, react));
     let mut refused = 0;
     let mut refuse = || {
         refused += 1;

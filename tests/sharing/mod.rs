@@ -4,7 +4,8 @@
 use crate::client::Client;
 use crate::serve::{Served, serve, told};
 use csp_websocket::{
-    Config, Data, Delivery, Mode, PreServer, Status, WebSocket, WebSocketId, WebSocketServer,
+    Config, Data, Delivery, Mode, PreServer, READ_TIMEOUT, Status, WebSocket, WebSocketId,
+    WebSocketServer,
 };
 use std::sync::mpsc;
 
@@ -93,6 +94,41 @@ impl Resting {
         let id = told(&self.ids);
         let ws = self.served.handle().open_server(&id);
         (client, ws.expect("an open WebSocket"))
+    }
+}
+
+/// Does the same with each message, in the mode that a test wants.
+pub struct Each(
+    pub Mode,
+    pub fn(&mut WebSocket, &Data) -> Result<(), Status>,
+);
+
+impl WebSocketServer for Each {
+    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+        pre.set_mode(self.0);
+        Ok(())
+    }
+
+    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+        if self.0 == Mode::Shared {
+            return Ok(());
+        }
+        loop {
+            let data = ws.read_message(READ_TIMEOUT)?;
+            (self.1)(ws, &data)?;
+        }
+    }
+
+    fn on_client_message(
+        &mut self,
+        ws: &mut WebSocket,
+        data: Data,
+        close: bool,
+    ) -> Result<Delivery, Status> {
+        if !close {
+            (self.1)(ws, &data)?;
+        }
+        Ok(Delivery::Done)
     }
 }
 
