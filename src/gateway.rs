@@ -6,7 +6,7 @@ use crate::address::GwClientAddress;
 use crate::config::Config;
 use crate::control::Control;
 use crate::handle::GatewayHandle;
-use crate::host::{Host, LOOK, New, Page, Pool, Reserve, Trickle, TurnAway};
+use crate::host::{Host, LOOK, New, Page, Pool, Reserve, Threads, Trickle, TurnAway};
 use crate::key::Key;
 use crate::link::{Clock, Line};
 use crate::proto::{Rejection, answer};
@@ -170,7 +170,9 @@ impl Gateway {
             .control
             .map(|control| control.start(self.handle.clone()));
         let control = control.transpose()?;
+        let threads = Threads::new(self.handle.config().stack_size);
         let acceptor = Acceptor {
+            threads,
             listener: self.listener,
             handle: self.handle,
             host,
@@ -271,6 +273,7 @@ struct Acceptor {
     turn_away: Arc<TurnAway>,
     clock: Clock,
     reserve: Arc<Reserve>,
+    threads: Threads,
     not_accepted: Complaint,
     no_thread: Complaint,
 }
@@ -344,16 +347,11 @@ impl Acceptor {
                 return self.refuse(line, Rejection::Stopping);
             }
         };
-        let name = format!("csp-{}", place.number());
         let serve = {
             let (host, line) = (Arc::clone(&self.host), Arc::clone(&line));
             move || host.serve(&line, place, peer)
         };
-        if let Err(error) = thread::Builder::new()
-            .name(name)
-            .stack_size(config.stack_size)
-            .spawn(serve)
-        {
+        if let Err(error) = self.threads.run(serve) {
             if self.no_thread.is_due() {
                 log::error!("{peer}: no thread for another connection: {error}");
             }

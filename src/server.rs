@@ -55,6 +55,9 @@ pub trait WebSocketServer: Send {
     /// gives that thread up; unless it called `end_server`, the WebSocket stays open, and messages go to
     /// [`on_client_message`](Self::on_client_message).
     ///
+    /// A thread may have served another WebSocket before, and may serve one afterwards: what is left in its
+    /// thread-local variables is found there again.
+    ///
     /// # Errors
     /// [`Status::Closed`] and [`Status::Shutdown`] are ordinary ends, so that `?` after a read is enough. Any
     /// other status, or a panic, is logged and closes with 1011.

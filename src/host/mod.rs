@@ -6,6 +6,7 @@
 //!  shared      the life of one that has none, and the pool that serves it
 //!  ended       what follows a call of the server, and the end, for both
 //!  lines       log lines that clients bring about
+//!  threads     the threads of connections
 //!  turn_away   a no for connections that get no thread
 //!  reserve     the descriptor that is kept back for a no
 //! ```
@@ -18,11 +19,13 @@ mod lines;
 mod open;
 mod reserve;
 mod shared;
+mod threads;
 mod turn_away;
 
 pub(crate) use lines::Trickle;
 pub(crate) use reserve::Reserve;
 pub(crate) use shared::Pool;
+pub(crate) use threads::Threads;
 pub(crate) use turn_away::{LOOK, TurnAway};
 
 use crate::counters::Tally;

@@ -68,11 +68,14 @@ impl Apart {
 
     /// Notes what it is when nobody is connected.
     pub fn settle(&mut self) {
+        // A thread whose connection is over waits a tenth of a second for another one.
+        let mut quiet = 0;
         until("nothing changes any more", || {
+            thread::sleep(Duration::from_millis(20));
             let before = self.at_rest;
             self.at_rest = self.uses();
-            thread::sleep(Duration::from_millis(20));
-            before == self.at_rest
+            quiet = if before == self.at_rest { quiet + 1 } else { 0 };
+            quiet >= 10
         });
     }
 
