@@ -32,6 +32,7 @@ fn main() {
                         size,
                         sockets,
                         depth,
+                        text: false,
                     });
                 }
             }

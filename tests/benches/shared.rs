@@ -42,6 +42,7 @@ fn main() {
                     size,
                     sockets,
                     depth,
+                    text: false,
                 });
             }
         }

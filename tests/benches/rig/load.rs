@@ -3,13 +3,16 @@
 //! It takes answers in the order in which they come and never waits for one socket while another has something; it
 //! reads while it has more to send, so that large batches block nobody.
 
-use super::client::{self, BINARY};
+use super::client::{self, BINARY, TEXT};
 use super::server::{Role, Server};
 use super::sockets::{LIMIT, Sockets, Stream};
 use std::time::{Duration, Instant};
 
 /// Bytes received at once.
 const RECEIVE: usize = 256 * 1_024;
+
+/// Characters of one, two and three bytes.
+pub const TWO_SCRIPTS: &str = "Straße und 大道, Fluß und 大河; ";
 
 /// Connections with the same number of messages in flight on each.
 pub struct Load {
@@ -43,7 +46,7 @@ impl Load {
 
     /// The same on connections that are open.
     pub fn on(sockets: Sockets, role: Role, size: usize, depth: usize) -> Load {
-        let messages = Messages::new(role, size, depth);
+        let messages = Messages::new(role, BINARY, &bytes(size), depth);
         Load {
             progress: vec![Progress::default(); sockets.len()],
             sockets,
@@ -54,7 +57,13 @@ impl Load {
 
     /// From now on messages of `size` bytes.
     pub fn set_message(&mut self, role: Role, size: usize) {
-        self.messages = Messages::new(role, size, self.messages.depth);
+        self.messages = Messages::new(role, BINARY, &bytes(size), self.messages.depth);
+    }
+
+    /// From now on texts of `size` bytes.
+    pub fn set_text(&mut self, role: Role, size: usize) {
+        let text = text(TWO_SCRIPTS, size);
+        self.messages = Messages::new(role, TEXT, text.as_bytes(), self.messages.depth);
     }
 
     /// The connections, all of whose messages have been answered.
@@ -112,14 +121,13 @@ impl Load {
 }
 
 impl Messages {
-    fn new(role: Role, size: usize, depth: usize) -> Messages {
-        let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
+    fn new(role: Role, opcode: u8, payload: &[u8], depth: usize) -> Messages {
         let mask = Some([0x5a, 0x01, 0xc3, 0x7e]);
-        let batch = client::frame(true, 0, BINARY, mask, &payload).repeat(depth);
+        let batch = client::frame(true, 0, opcode, mask, payload).repeat(depth);
         let answers = if role.is_raw() {
             batch.clone()
         } else {
-            client::frame(true, 0, BINARY, None, &payload).repeat(depth)
+            client::frame(true, 0, opcode, None, payload).repeat(depth)
         };
         Messages {
             depth,
@@ -127,6 +135,23 @@ impl Messages {
             answers,
         }
     }
+}
+
+fn bytes(size: usize) -> Vec<u8> {
+    (0..=255).cycle().take(size).collect()
+}
+
+/// `size` bytes of this again and again, with blanks where the next character would not fit.
+pub fn text(sample: &str, size: usize) -> String {
+    let mut text = String::with_capacity(size);
+    for character in sample.chars().cycle() {
+        if text.len() + character.len_utf8() > size {
+            break;
+        }
+        text.push(character);
+    }
+    text.extend(std::iter::repeat_n(' ', size - text.len()));
+    text
 }
 
 impl Progress {

@@ -11,12 +11,12 @@ mod sockets;
 mod subscribers;
 mod turns;
 
-pub use load::Load;
-pub use roles::KEY;
-pub use server::{Role, Server, Setup, serve_if_asked};
+pub use load::{Load, TWO_SCRIPTS, text};
+pub use roles::{KEY, STACK, measured, stamped};
+pub use server::{Role, SERVE, Server, Setup, obey, serve_if_asked};
 pub use sockets::{LIMIT, Sockets, Stream, connect};
 pub use subscribers::{Sent, Subscribers};
-pub use turns::{Point, Turns};
+pub use turns::{Figures, Point, Turns};
 
 use std::env;
 use std::process::{Command, exit};

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, process, thread};
 
 /// Thread stacks of the raw echo: as the gateway's.
-const STACK: usize = 512 * 1_024;
+pub const STACK: usize = 512 * 1_024;
 /// The one topic.
 const TOPIC: &str = "all";
 /// Of the control address.
@@ -39,6 +39,7 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
     let gateway = Gateway::bind(listen, config).expect("bind");
     let gateway = match role {
         Role::Echo => gateway.route("/", || echo),
+        Role::EchoAlone => gateway.route("/", || EchoAlone),
         Role::EchoByRead => gateway.route("/", || echo_by_read),
         Role::SharedEcho => gateway.route("/", || SharedEcho { session: true }),
         Role::SharedEchoAlone => gateway.route("/", || SharedEcho { session: false }),
@@ -52,6 +53,7 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
         Role::Raw | Role::RawSends | Role::RelayUnix | Role::RelayTcp => {
             unreachable!("served above")
         }
+        Role::OtherEcho(_) | Role::Other(_) => unreachable!("served elsewhere"),
     };
     let running = gateway.spawn();
     let handle = running.handle();
@@ -71,6 +73,18 @@ fn echo(ws: &mut WebSocket) -> Result<(), Status> {
     loop {
         ws.read_into(&mut data, usize::MAX, READ_TIMEOUT)?;
         ws.write_data(&data)?;
+    }
+}
+
+struct EchoAlone;
+
+impl WebSocketServer for EchoAlone {
+    fn use_session(&self) -> bool {
+        false
+    }
+
+    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+        echo(ws)
     }
 }
 
@@ -199,7 +213,7 @@ fn greet_all(listener: TcpListener) -> Arc<Mutex<Vec<TcpStream>>> {
 }
 
 /// A payload of as many bytes as this says, that begins with the time.
-fn stamped(size: &str) -> Vec<u8> {
+pub fn stamped(size: &str) -> Vec<u8> {
     let size: usize = size.parse().expect("a size");
     let mut payload = now().to_le_bytes().to_vec();
     payload.resize(size.max(STAMP), b'.');
@@ -219,7 +233,7 @@ fn now() -> u64 {
 }
 
 /// What `send` found, and the nanoseconds of time and of this thread's processor time that it took.
-fn measured(send: impl FnOnce() -> usize) -> String {
+pub fn measured(send: impl FnOnce() -> usize) -> String {
     let cpu = procfs::cpu_time_of_this_thread();
     let started = Instant::now();
     let took = send();

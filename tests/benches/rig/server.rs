@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio, exit};
 use std::time::Duration;
 
-const SERVE: &str = "--serve";
+/// Says that this process is to be a server: its name, the ping interval and the address follow.
+pub const SERVE: &str = "--serve";
 
 /// What a server process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Role {
     Raw,
     /// `read_into` and `write_data`, buffered.
     Echo,
+    /// The same without sessions.
+    EchoAlone,
     /// `read` and `write_data`: a server that keeps no buffer of its own.
     EchoByRead,
     /// Shared mode: `on_client_message` and `write_data`, buffered. Each connection has a session with a cookie.
@@ -36,11 +39,16 @@ pub enum Role {
     RelayUnix,
     /// The same by TCP.
     RelayTcp,
+    /// An echo that the program which uses this rig serves itself, under this name.
+    OtherEcho(&'static str),
+    /// Another server of that program, which greets.
+    Other(&'static str),
 }
 
-const ROLES: [(&str, Role); 11] = [
+const ROLES: [(&str, Role); 12] = [
     ("raw", Role::Raw),
     ("echo", Role::Echo),
+    ("echo-alone", Role::EchoAlone),
     ("echo-by-read", Role::EchoByRead),
     ("shared-echo", Role::SharedEcho),
     ("shared-echo-alone", Role::SharedEchoAlone),
@@ -66,11 +74,19 @@ impl Role {
         let echoes = [
             Role::Raw,
             Role::Echo,
+            Role::EchoAlone,
             Role::EchoByRead,
             Role::SharedEcho,
             Role::SharedEchoAlone,
         ];
-        !echoes.contains(&self)
+        !echoes.contains(&self) && !matches!(self, Role::OtherEcho(_))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Role::OtherEcho(name) | Role::Other(name) => name,
+            _ => ROLES.iter().find(|(_, r)| *r == self).expect("a role").0,
+        }
     }
 }
 
@@ -123,13 +139,12 @@ impl Server {
                 command
             }
         };
-        let name = ROLES.iter().find(|(_, r)| *r == setup.role);
         let listen = match setup.everywhere {
             true => "0.0.0.0:0",
             false => "127.0.0.1:0",
         };
         let mut child = command
-            .args([SERVE, name.expect("a role").0])
+            .args([SERVE, setup.role.name()])
             .args([&setup.ping_interval.as_millis().to_string(), listen])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -19,12 +19,16 @@ pub struct Point {
     pub size: usize,
     pub sockets: usize,
     pub depth: usize,
+    pub text: bool,
 }
 
-/// What one run found.
-struct Run {
-    cpu_us: f64,
-    per_second: f64,
+/// What one run found, or the medians of many.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// The server's processor time for each message, in microseconds.
+    pub cpu_us: f64,
+    /// Messages.
+    pub per_second: f64,
 }
 
 impl<'a> Turns<'a> {
@@ -61,8 +65,9 @@ impl<'a> Turns<'a> {
         println!("{}|", "|---".repeat(2 + 3 * self.roles.len()));
     }
 
-    pub fn print(&self, point: Point) {
-        let mut runs: Vec<Vec<Run>> = self.roles.iter().map(|_| Vec::new()).collect();
+    /// The medians of each, in the order of the roles.
+    pub fn measure(&self, point: Point) -> Vec<Figures> {
+        let mut runs: Vec<Vec<Figures>> = self.roles.iter().map(|_| Vec::new()).collect();
         for round in 0..self.rounds {
             let mut order: Vec<usize> = (0..runs.len()).collect();
             order.rotate_left(round / 2 % runs.len());
@@ -73,20 +78,27 @@ impl<'a> Turns<'a> {
                 runs[at].push(self.run(self.roles[at].1, point));
             }
         }
-        let medians = |of: fn(&Run) -> f64| -> Vec<f64> {
-            let values = runs
-                .iter()
-                .map(|runs| median(runs.iter().map(of).collect()));
-            values.collect()
-        };
-        let (cpu, rate) = (medians(|run| run.cpu_us), medians(|run| run.per_second));
-        let mut cells: Vec<String> = cpu.iter().map(|us| format!("{us:.2}")).collect();
-        cells.extend(cpu[1..].iter().map(|us| format!("{:.2}", us / cpu[0])));
-        cells.extend(rate.iter().map(|rate| format!("{rate:.0}")));
+        let medians = runs.into_iter().map(|runs| {
+            let middle = |of: fn(&Figures) -> f64| median(runs.iter().map(of).collect());
+            Figures {
+                cpu_us: middle(|run| run.cpu_us),
+                per_second: middle(|run| run.per_second),
+            }
+        });
+        medians.collect()
+    }
+
+    pub fn print(&self, point: Point) {
+        let found = self.measure(point);
+        let raw = found[0].cpu_us;
+        let mut cells: Vec<String> = found.iter().map(|f| format!("{:.2}", f.cpu_us)).collect();
+        cells.extend(found[1..].iter().map(|f| format!("{:.2}", f.cpu_us / raw)));
+        cells.extend(found.iter().map(|f| format!("{:.0}", f.per_second)));
         let Point {
             size,
             sockets,
             depth,
+            ..
         } = point;
         println!(
             "| {} | {sockets} | {depth} | {} |",
@@ -95,14 +107,17 @@ impl<'a> Turns<'a> {
         );
     }
 
-    fn run(&self, role: Role, point: Point) -> Run {
+    fn run(&self, role: Role, point: Point) -> Figures {
         let server = Server::start(role);
         let mut load = Load::open(&server, point.sockets, point.size, point.depth);
+        if point.text {
+            load.set_text(role, point.size);
+        }
         load.run_for(self.warm_up);
         let (started, cpu) = (Instant::now(), cpu_time(server.pid()));
         let messages = load.run_for(self.time) as f64;
         let cpu = cpu_time(server.pid()).saturating_sub(cpu);
-        Run {
+        Figures {
             cpu_us: micros(cpu) / messages,
             per_second: messages / started.elapsed().as_secs_f64(),
         }
