@@ -12,7 +12,7 @@ mod subscribers;
 mod turns;
 
 pub use load::{Load, TWO_SCRIPTS, text};
-pub use roles::{KEY, STACK, measured, stamped};
+pub use roles::{KEY, STACK, measured, serve, stamped};
 pub use server::{Role, SERVE, Server, Setup, obey, serve_if_asked};
 pub use sockets::{LIMIT, Sockets, Stream, connect};
 pub use subscribers::{Sent, Subscribers};
