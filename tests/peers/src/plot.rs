@@ -42,7 +42,7 @@ impl Plot<'_> {
         ));
         add(r##"<rect width="100%" height="100%" fill="#ffffff"/>"##.to_owned());
         add(text(LEFT, 24.0, "start", &self.title));
-        add(text(LEFT, TOP - 10.0, "middle", self.unit));
+        add(text(12.0, TOP - 6.0, "start", self.unit));
         for tick in scale.ticks() {
             let y = scale.y(tick);
             add(format!(
@@ -152,5 +152,57 @@ fn number(value: f64) -> String {
         1e3.. => format!("{} k", value / 1e3),
         1.0.. => format!("{value:.0}"),
         _ => format!("{:.3}", value).trim_end_matches('0').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plot(ends: &[f64]) -> Plot<'static> {
+        let series = ends.iter().map(|end| Series {
+            name: "a<b",
+            values: vec![1.0, *end],
+        });
+        Plot {
+            title: "a plot".to_owned(),
+            unit: "µs",
+            labels: vec!["first".to_owned(), "last".to_owned()],
+            series: series.collect(),
+        }
+    }
+
+    #[test]
+    fn names_do_not_cover_each_other_nor_leave_the_plot() {
+        for ends in [[1.0; 6], [9.0; 6], [1.0, 1.1, 5.0, 5.1, 9.0, 9.0]] {
+            let plot = plot(&ends);
+            let scale = Scale::over(plot.series.iter().flat_map(|series| &series.values));
+            let heights: Vec<f64> = plot.names(&scale).iter().map(|name| name.2).collect();
+            assert_eq!(heights.len(), ends.len());
+            for pair in heights.windows(2) {
+                assert!(pair[1] - pair[0] >= LINE - 0.001, "{heights:?}");
+            }
+            assert!(heights[0] >= TOP && heights[5] <= BOTTOM, "{heights:?}");
+        }
+    }
+
+    #[test]
+    fn the_scale_is_logarithmic_and_its_ticks_are_round() {
+        let scale = Scale::over([0.5, 40.0].iter());
+        assert_eq!(scale.ticks(), [0.5, 1.0, 2.0, 5.0, 10.0, 20.0]);
+        let ten_times = scale.y(1.0) - scale.y(10.0);
+        assert!((ten_times - (scale.y(2.0) - scale.y(20.0))).abs() < 0.001);
+        assert_eq!(
+            [0.5, 20.0, 2e3, 5e6].map(number),
+            ["0.5", "20", "2 k", "5 M"]
+        );
+    }
+
+    #[test]
+    fn all_points_and_names_are_in_the_picture() {
+        let svg = plot(&[2.0, 3.0]).svg();
+        assert_eq!(svg.matches("<circle").count(), 4);
+        assert_eq!(svg.matches("<polyline").count(), 2);
+        assert_eq!(svg.matches(">a&lt;b<").count(), 2);
     }
 }

@@ -46,13 +46,14 @@ impl Report {
 
     /// Begins a section with what is to be known of it.
     pub fn section(&mut self, title: &str, about: &str) {
-        for line in ["", &format!("## {title}"), "", about, ""] {
+        for line in ["", &format!("## {title}"), "", about] {
             self.line(line);
         }
     }
 
     /// Begins a table.
     pub fn head(&mut self, cells: &[&str]) {
+        self.line("");
         self.line(&format!("| {} |", cells.join(" | ")));
         self.line(&format!("{}|", "|---".repeat(cells.len())));
     }
