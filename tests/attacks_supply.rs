@@ -6,9 +6,10 @@ use std::net::TcpListener;
 use std::thread;
 
 const MANIFEST: &str = include_str!("../Cargo.toml");
-const LOCK_FILES: [&str; 2] = [
+const LOCK_FILES: [&str; 3] = [
     include_str!("../Cargo.lock"),
     include_str!("../fuzz/Cargo.lock"),
+    include_str!("peers/Cargo.lock"),
 ];
 const CI: &str = include_str!("../.ci/run");
 

@@ -1,7 +1,7 @@
 //! csp-websocket beside a raw TCP echo and published WebSocket servers, and codec beside codec.
 //!
 //! ```text
-//! cargo run --release -- run                          all of it, half an hour and more
+//! cargo run --release -- run                          all of it, about an hour
 //! cargo run --release -- run quick                    briefly, at fewer points: only to see that all of it works
 //! cargo run --release -- run grid idle                these parts: grid, idle, handshakes, publish, codec
 //! cargo run --release -- run --out results            where the tables and plots go [target/peers]
