@@ -105,9 +105,8 @@ impl Patience {
 pub(super) trait Source {
     /// The next event of what has been received.
     fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation>;
-    /// The peer broke a rule of the owner's.
-    fn fail(&mut self, violation: Violation);
-    /// The peer broke the protocol or a rule: its close frame is queued. What the read returns.
+    /// The peer broke the protocol or a rule of the owner's: the connection fails, if it has not by itself. What the read
+    /// returns.
     fn failed(&mut self, violation: Violation) -> Status;
     /// A ping came, and its answer is queued.
     fn pinged(&mut self, patience: &Patience) -> Result<(), Status>;
@@ -135,7 +134,6 @@ pub(super) fn gather(
         match event {
             Some(Event::Data(piece)) => {
                 if let Err(violation) = Assembler::push(buf, &piece, ask.limit) {
-                    source.fail(violation);
                     return Err(source.failed(violation));
                 }
                 if piece.message_end {

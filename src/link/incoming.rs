@@ -114,18 +114,12 @@ impl Source for OwnThread<'_> {
             Ok(Some(Event::Ping | Event::Pong)) => {
                 let most = intake.timing.max_control_frames;
                 if !intake.control_frames.take(most, Instant::now()) {
-                    let violation = Violation::TooManyControlFrames;
-                    self.wire.fail(violation);
-                    return Err(violation);
+                    return Err(Violation::TooManyControlFrames);
                 }
             }
             _ => {}
         }
         received
-    }
-
-    fn fail(&mut self, violation: Violation) {
-        self.wire.fail(violation);
     }
 
     fn failed(&mut self, violation: Violation) -> Status {
@@ -178,9 +172,7 @@ impl Intake {
                     let rest = self.lag.left(self.timing.message_timeout, now);
                     let rest = rest.filter(|_| amid);
                     if rest == Some(Duration::ZERO) {
-                        let violation = Violation::MessageTooSlow;
-                        wire.fail(violation);
-                        return Err(self.failed(wire, violation));
+                        return Err(self.failed(wire, Violation::MessageTooSlow));
                     }
                     let keepalive = self.until_keepalive(now);
                     let wait = keepalive.into_iter().chain(left).chain(rest).min();
@@ -283,9 +275,10 @@ impl Intake {
         Ok(())
     }
 
-    /// The peer broke the protocol. Its close frame is queued; it is sent, and the connection is over. The
+    /// The peer broke the protocol or a rule. The close frame that says so is sent, and the connection is over. The
     /// read that met the fault does not wait for the peer's half: [`Incoming::drain`] does, at the close.
     fn failed(&mut self, wire: &mut Wire, violation: Violation) -> Status {
+        wire.fail(violation);
         wire.line().broke(violation);
         let _ = wire.flush();
         wire.line().half_close();

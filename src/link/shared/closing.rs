@@ -103,9 +103,9 @@ impl State {
         self.flush();
     }
 
-    /// The peer broke a rule, and the close frame that says so is queued: it goes out, and nothing is to come but the
-    /// end of the stream.
+    /// The peer broke a rule: the close frame that says so goes out, and nothing is to come but the end of the stream.
     pub(super) fn fail(&mut self, violation: Violation) {
+        self.conn.fail(violation);
         if let Some(line) = &self.line {
             line.broke(violation);
         }

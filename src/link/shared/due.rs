@@ -62,10 +62,7 @@ impl Shared {
                 let _ = state.conn.close(CloseCode::GOING_AWAY, reason);
                 state.flush();
             }
-            Due::Slow => {
-                state.conn.fail(Violation::MessageTooSlow);
-                state.fail(Violation::MessageTooSlow);
-            }
+            Due::Slow => state.fail(Violation::MessageTooSlow),
             Due::Cut => line.cut_quietly(),
             Due::Stuck => {
                 match self.hub.rules.timing.write_timeout {

@@ -231,18 +231,12 @@ impl Source for OwnTurn<'_> {
             Ok(Some(Event::Ping | Event::Pong)) => {
                 let most = self.shared.hub.rules.timing.max_control_frames;
                 if !state.control_frames.take(most, Instant::now()) {
-                    let violation = Violation::TooManyControlFrames;
-                    state.conn.fail(violation);
-                    return Err(violation);
+                    return Err(Violation::TooManyControlFrames);
                 }
             }
             _ => {}
         }
         received
-    }
-
-    fn fail(&mut self, violation: Violation) {
-        self.shared.lock().conn.fail(violation);
     }
 
     fn failed(&mut self, violation: Violation) -> Status {
@@ -304,7 +298,6 @@ impl Source for OwnTurn<'_> {
             let rest = state.lag.left(limit, now);
             if rest == Some(Duration::ZERO) {
                 let violation = Violation::MessageTooSlow;
-                state.conn.fail(violation);
                 state.fail(violation);
                 return Err(violation.into());
             }
