@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::link::{Clock, Line};
 use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
+use crate::socket::is_of_one_connection;
 use crate::status::{Limit, Misuse, Status};
 use check::check;
 use std::cell::Cell;
@@ -460,15 +461,6 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|number| numbers.contains(&number))
-}
-
-/// True for an error that says nothing of the next accept.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::*;
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted | TimedOut
-    )
 }
 
 impl fmt::Debug for Gateway {

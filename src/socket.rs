@@ -1,4 +1,5 @@
-//! A stream to or from a control address: a Unix socket or TCP, each call with a deadline.
+//! A stream to or from a control address: a Unix socket or TCP, each call with a deadline. And what an accept that failed
+//! says, there and where clients connect.
 
 use crate::address::{GwClientAddress, Place};
 use std::io::{self, Read, Write};
@@ -177,6 +178,15 @@ fn within<T: Send + 'static>(
     outcome
         .recv_timeout(left(deadline)?)
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// True for an error that says nothing of the next accept.
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted | TimedOut
+    )
 }
 
 /// A socket's time-out ran out, or a signal came: look at the clock and go on.

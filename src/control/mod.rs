@@ -21,7 +21,7 @@ use crate::address::GwClientAddress;
 use crate::handle::GatewayHandle;
 use crate::key::Key;
 use crate::proto::control::Fault;
-use crate::socket::Socket;
+use crate::socket::{Socket, is_of_one_connection};
 use crate::status::{Misuse, Status};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use listen::Listener;
@@ -156,7 +156,7 @@ impl Site {
                     delay = BACK_OFF.0;
                     self.admit(socket);
                 }
-                Err(error) if says_nothing_of_the_next(error.kind()) => {}
+                Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if self.state().stopping {
                         return;
@@ -246,12 +246,6 @@ impl Site {
     fn wait<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
         wait(&self.changed, state, Some(time))
     }
-}
-
-/// True for an error of one accept.
-fn says_nothing_of_the_next(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(kind, ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// The place of one connection; dropping it leaves.
