@@ -6,7 +6,7 @@ mod apart;
 mod client;
 mod serve;
 
-use apart::Apart;
+use apart::{Apart, echoes};
 use client::Client;
 use csp_websocket::Config;
 use serve::{config, echo, serve};
@@ -16,11 +16,6 @@ use std::thread;
 /// What the second process does.
 fn serve_apart(config: Config, before_the_end: impl FnOnce()) {
     apart::serve_apart(&serve(config, || echo), before_the_end);
-}
-
-fn echoes(client: &mut Client) {
-    client.text("still here");
-    client.expect_text("still here");
 }
 
 #[test]

@@ -233,3 +233,9 @@ pub fn serve_apart(served: &Served, before_the_end: impl FnOnce()) {
     let _ = io::stdin().read_to_end(&mut Vec::new());
     before_the_end();
 }
+
+/// One message there and back.
+pub fn echoes(client: &mut Client) {
+    client.text("still here");
+    client.expect_text("still here");
+}

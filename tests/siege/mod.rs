@@ -2,8 +2,9 @@
 //! within its bound; threads and descriptors are what they were.
 #![allow(dead_code)] // several test crates share this module, and none uses all of it
 
+pub use crate::apart::echoes;
 use crate::apart::{Apart, serve_apart};
-use crate::client::{self, Client, Message};
+use crate::client::{self, Message};
 use crate::serve::{echo, serve_routes};
 use crate::sharing::{self, Shared};
 use csp_websocket::{Config, Data, Delivery, Gateway, READ_TIMEOUT, Status, WebSocket};
@@ -105,10 +106,4 @@ pub fn told_at(apart: &Apart, path: &str) -> String {
         Message::Text(text) => text,
         Message::Binary(_) => panic!("bytes at {path}"),
     }
-}
-
-/// One message there and back.
-pub fn echoes(client: &mut Client) {
-    client.text("still here");
-    client.expect_text("still here");
 }
