@@ -255,8 +255,15 @@ fn s33_four_times_the_work_takes_about_four_times_the_time() {
                     client.stream.read_exact(&mut echo).expect("the echo");
                     apart.ticks() - before
                 };
-                let (one, four) = (took(count), took(4 * count));
-                println!("{path}, {what}: {one} and {four} ticks");
+                // Whoever else works on the machine only adds to it, so the least of a few counts.
+                let (mut one, mut four) = (u64::MAX, u64::MAX);
+                for _ in 0..3 {
+                    (one, four) = (one.min(took(count)), four.min(took(4 * count)));
+                    println!("{path}, {what}: {one} and {four} ticks");
+                    if four < 8 * one.max(5) {
+                        break;
+                    }
+                }
                 assert!(four < 8 * one.max(5), "{what}: {one} and {four} ticks");
                 client.end();
             }
