@@ -49,11 +49,10 @@ pub enum Status {
 }
 
 /// An answer to a handshake that is not 101: an HTTP status and a short text for the client.
+///
+/// Boxed, as what every read and write returns has room for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub(crate) http_status: u16,
-    pub(crate) reason: String,
-}
+pub struct Refusal(Box<(u16, String)>);
 
 impl Refusal {
     /// A refusal with this HTTP status, 400 to 599 (403 stands in for others), and this text, which the client
@@ -65,20 +64,17 @@ impl Refusal {
         } else {
             403
         };
-        Refusal {
-            http_status,
-            reason: reason.to_owned(),
-        }
+        Refusal(Box::new((http_status, reason.to_owned())))
     }
 
     /// The HTTP status, 400 to 599.
     pub fn http_status(&self) -> u16 {
-        self.http_status
+        self.0.0
     }
 
     /// The text the client sees.
     pub fn reason(&self) -> &str {
-        &self.reason
+        &self.0.1
     }
 }
 
@@ -234,7 +230,8 @@ impl fmt::Display for Status {
                 write!(
                     f,
                     "the handshake is refused with {}: {:?}",
-                    refusal.http_status, refusal.reason
+                    refusal.http_status(),
+                    refusal.reason()
                 )
             }
             Status::Violation(violation) => write!(f, "the client broke the protocol: {violation}"),
@@ -303,6 +300,13 @@ impl From<Violation> for Status {
 mod tests {
     use super::*;
 
+    /// Every read and write returns one.
+    #[test]
+    fn a_status_is_two_words() {
+        assert_eq!(size_of::<Status>(), 16);
+        assert_eq!(size_of::<Result<bool, Status>>(), 16);
+    }
+
     #[test]
     fn numbers_never_change() {
         let misuse: Vec<u16> = Misuse::ALL.iter().map(|m| m.code()).collect();
@@ -315,13 +319,7 @@ mod tests {
             (Status::Shutdown, 501),
             (Status::Io(io::Error::other("x")), 500),
             (Status::App(942), 942),
-            (
-                Status::Refused(Refusal {
-                    http_status: 403,
-                    reason: "no".into(),
-                }),
-                450,
-            ),
+            (Refusal::new(403, "no").into(), 450),
             (Violation::ReservedBits.into(), 401),
             (Violation::CloseReason.into(), 412),
             (Violation::MessageTooLong.into(), 305),

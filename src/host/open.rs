@@ -346,7 +346,7 @@ fn limits(config: &Config, choice: &Choice) -> Limits {
 /// What a status means as an answer to a handshake.
 fn no(status: Status) -> No {
     match status {
-        Status::Refused(refusal) => No::Refused(refusal.http_status, refusal.reason),
+        Status::Refused(refusal) => No::Refused(refusal.http_status(), refusal.reason().to_owned()),
         Status::Limit(Limit::Sessions | Limit::SocketsPerSession)
         | Status::Misuse(Misuse::SessionEnded) => Rejection::Busy.into(),
         Status::Shutdown => Rejection::Stopping.into(),

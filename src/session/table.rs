@@ -368,8 +368,5 @@ impl fmt::Debug for SessionTable {
 }
 
 fn internal_error() -> Status {
-    Status::Refused(Refusal {
-        http_status: 500,
-        reason: "Internal Server Error".to_owned(),
-    })
+    Refusal::new(500, "Internal Server Error").into()
 }
