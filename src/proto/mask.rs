@@ -14,17 +14,31 @@ impl Mask {
     }
 
     /// Masks or unmasks the next `bytes` of the payload in place.
+    #[inline]
     pub fn apply(&mut self, bytes: &mut [u8]) {
         let [a, b, c, d] = self.key;
         let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-        let (words, rest) = bytes.as_chunks_mut::<8>();
+        // Four words at once, then one by one, then what is left of a word.
+        let (blocks, rest) = bytes.as_chunks_mut::<32>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            let mut masked = [0; 32];
+            for (to, word) in masked.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+                *to = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+            }
+            *block = masked;
+        }
+        let (words, rest) = rest.as_chunks_mut::<8>();
         for word in words {
             *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
         }
-        for (byte, key) in rest.iter_mut().zip([a, b, c, d, a, b, c]) {
+        for (byte, key) in rest.iter_mut().zip(&[a, b, c, d, a, b, c]) {
             *byte ^= key;
         }
-        self.key.rotate_left(rest.len() % 4);
+        let turn = rest.len() % 4 * 8;
+        self.key = u32::from_le_bytes(self.key)
+            .rotate_right(turn as u32)
+            .to_le_bytes();
     }
 }
 
