@@ -150,25 +150,31 @@ impl WebSocket {
     }
 
     fn ask(&mut self, buf: &mut Data, ask: Ask, timeout: Duration) -> Result<bool, Status> {
-        let read = self.link.read(buf, ask, timeout);
-        match &read {
+        match self.link.read(buf, ask, timeout) {
             Ok(at_end) => {
-                self.at_end = *at_end;
+                self.at_end = at_end;
                 self.closed_reads = 0;
+                Ok(at_end)
             }
-            Err(Status::Misuse(_)) => {}
             Err(status) => {
-                buf.clear();
-                self.at_end = true;
-                if let Status::Closed(Some(frame)) = status {
-                    self.close_frame = Some(frame.clone());
-                }
-                if status.is_closed() {
-                    self.slow_down();
-                }
+                self.read_failed(buf, &status);
+                Err(status)
             }
         }
-        read
+    }
+
+    fn read_failed(&mut self, buf: &mut Data, status: &Status) {
+        if matches!(status, Status::Misuse(_)) {
+            return;
+        }
+        buf.clear();
+        self.at_end = true;
+        if let Status::Closed(Some(frame)) = status {
+            self.close_frame = Some(frame.clone());
+        }
+        if status.is_closed() {
+            self.slow_down();
+        }
     }
 
     /// A loop that reads on after *Closed* and never leaves must not take a whole processor.

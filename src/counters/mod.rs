@@ -18,7 +18,7 @@ mod snapshot;
 
 pub use snapshot::{Counters, Flow};
 
-use crate::proto::{CloseCode, Event, Kind, Span, Violation};
+use crate::proto::{CloseCode, Kind, Span, Violation};
 use crate::status::{Limit, Status};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -122,6 +122,49 @@ impl Size {
     }
 }
 
+/// Messages of one direction that whoever handles them has counted for itself: to add up many costs no more than to
+/// add one.
+#[derive(Debug, Default)]
+pub(crate) struct Uncounted([Amount; 2]);
+
+#[derive(Debug, Default)]
+struct Amount {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Uncounted {
+    /// A piece of a message, or all of it.
+    #[inline]
+    pub(crate) fn add(&mut self, kind: Kind, ends: bool, bytes: usize) {
+        let Uncounted([text, binary]) = self;
+        let amount = match kind {
+            Kind::Text => text,
+            Kind::Binary => binary,
+        };
+        amount.messages += u64::from(ends);
+        amount.bytes += bytes as u64;
+    }
+
+    fn move_to(&mut self, sizes: &[Size; 2]) {
+        for (Amount { messages, bytes }, size) in self.0.iter_mut().zip(sizes) {
+            if *messages > 0 {
+                size.messages.add(std::mem::take(messages));
+            }
+            if *bytes > 0 {
+                size.bytes.add(std::mem::take(bytes));
+            }
+        }
+    }
+}
+
+/// Control frames of which a client may send as many as it likes, or is let.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    Ping,
+    Pong,
+}
+
 /// The one of two that belongs to this type.
 fn of<T>(kind: Kind, [text, binary]: &[T; 2]) -> &T {
     match kind {
@@ -170,22 +213,27 @@ impl Tally {
         self.shards.get(own).unwrap_or(first)
     }
 
-    /// What a connection handed out.
-    pub(crate) fn came(&self, event: &Event<'_>) {
-        match event {
-            Event::Data(piece) => {
-                let size = of(piece.kind(), &self.shard().came);
-                size.add(piece.len(), piece.message_end);
-            }
-            Event::Ping => self.shard().pings.add(1),
-            Event::Pong => self.shard().pongs.add(1),
-            Event::Close => {}
-        }
+    /// Messages that a connection handed out.
+    pub(crate) fn came(&self, messages: &mut Uncounted) {
+        messages.move_to(&self.shard().came);
+    }
+
+    /// Messages that were taken for sending.
+    pub(crate) fn went_all(&self, messages: &mut Uncounted) {
+        messages.move_to(&self.shard().went);
     }
 
     /// A frame was taken for sending.
     pub(crate) fn went(&self, kind: Kind, span: Span, bytes: usize) {
         of(kind, &self.shard().went).add(bytes, span != Span::More);
+    }
+
+    /// A control frame that came.
+    pub(crate) fn heard(&self, control: Control) {
+        match control {
+            Control::Ping => self.shard().pings.add(1),
+            Control::Pong => self.shard().pongs.add(1),
+        }
     }
 
     /// Bytes came from a socket.
@@ -338,29 +386,25 @@ pub(crate) fn name_of(variant: impl fmt::Debug) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Piece, Stretch};
     use std::thread;
 
     #[test]
     fn many_threads_lose_nothing() {
         let tally = Tally::default();
-        let text = Event::Data(Piece {
-            stretch: Stretch::Text("ab"),
-            message_end: true,
-        });
-        let begun = Event::Data(Piece {
-            stretch: Stretch::Binary(b"abc"),
-            message_end: false,
-        });
         thread::scope(|scope| {
             for _ in 0..2 * SHARDS {
                 scope.spawn(|| {
                     for _ in 0..1_000 {
-                        tally.came(&text);
-                        tally.came(&begun);
-                        tally.came(&Event::Ping);
+                        let mut came = Uncounted::default();
+                        came.add(Kind::Text, true, 2);
+                        came.add(Kind::Binary, false, 3);
+                        tally.came(&mut came);
+                        tally.came(&mut came);
+                        tally.heard(Control::Ping);
                         tally.went(Kind::Binary, Span::More, 4);
-                        tally.went(Kind::Binary, Span::Last, 1);
+                        let mut last = Uncounted::default();
+                        last.add(Kind::Binary, true, 1);
+                        tally.went_all(&mut last);
                         tally.sent(7);
                     }
                 });

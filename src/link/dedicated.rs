@@ -220,6 +220,9 @@ impl Dedicated {
 impl Drop for Dedicated {
     /// However the thread ends, others that hold the line see that it is over.
     fn drop(&mut self) {
+        if let Some(incoming) = &mut self.incoming {
+            incoming.count(self.wire.line());
+        }
         self.wire.line().cut();
     }
 }

@@ -1,7 +1,8 @@
 //! What a read asks for, and the one loop that gathers it: the same for a connection that owns its thread and for
 //! a shared one. They differ in where bytes come from and how that is waited for, which is their [`Source`].
 
-use crate::proto::{Assembler, Data, Event, Violation};
+use crate::counters::Control;
+use crate::proto::{Assembler, Data, Event, Kind, Violation};
 use crate::status::Status;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,10 @@ impl Patience {
 pub(super) trait Source {
     /// The next event of what has been received.
     fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation>;
+    /// A piece of a message was taken; `ends` says that the message ends with it.
+    fn came(&mut self, kind: Kind, bytes: usize, ends: bool);
+    /// A ping or a pong came. An error if it was one too many.
+    fn heard(&mut self, control: Control) -> Result<(), Violation>;
     /// The peer broke the protocol or a rule of the owner's: the connection fails, if it has not by itself. What the read
     /// returns.
     fn failed(&mut self, violation: Violation) -> Status;
@@ -127,26 +132,30 @@ pub(super) fn gather(
 ) -> Result<bool, Status> {
     let mut units = assembler.begin(buf, ask.len);
     while units < ask.enough {
-        let event = match source.receive(ask.len - units) {
-            Ok(event) => event,
-            Err(violation) => return Err(source.failed(violation)),
-        };
-        match event {
-            Some(Event::Data(piece)) => {
+        // Events are taken apart where they are: to move one costs more than all that is done with it.
+        let control = match source.receive(ask.len - units) {
+            Ok(Some(Event::Data(piece))) => {
                 if let Err(violation) = Assembler::push(buf, &piece, ask.limit) {
                     return Err(source.failed(violation));
                 }
-                if piece.message_end {
+                let (kind, bytes, ends) = (piece.kind(), piece.len(), piece.message_end);
+                // A whole message is asked for: nobody needs the count.
+                units += if ends || ask.whole { 0 } else { piece.units() };
+                source.came(kind, bytes, ends);
+                if ends {
                     return Ok(true);
                 }
-                // A whole message is asked for: nobody needs the count.
-                units += if ask.whole { 0 } else { piece.units() };
+                continue;
             }
-            Some(Event::Ping) => source.pinged(patience)?,
-            Some(Event::Pong) => {}
-            Some(Event::Close) => source.close_came(),
-            None => match source.fill(patience) {
-                Ok(()) => {}
+            Ok(Some(Event::Ping)) => Control::Ping,
+            Ok(Some(Event::Pong)) => Control::Pong,
+            Ok(Some(Event::Close)) => {
+                source.close_came();
+                continue;
+            }
+            Err(violation) => return Err(source.failed(violation)),
+            Ok(None) => match source.fill(patience) {
+                Ok(()) => continue,
                 Err(Status::Timeout) => {
                     assembler.hold(buf);
                     return Err(Status::Timeout);
@@ -155,6 +164,12 @@ pub(super) fn gather(
                 Err(status) if status.is_closed() && !buf.is_empty() && !ask.whole => break,
                 Err(status) => return Err(status),
             },
+        };
+        if let Err(violation) = source.heard(control) {
+            return Err(source.failed(violation));
+        }
+        if control == Control::Ping {
+            source.pinged(patience)?;
         }
     }
     Ok(false)

@@ -9,7 +9,8 @@ use super::gather::{Ask, Patience, Source, gather};
 use super::line::{End, Line, is_timeout};
 use super::pace::{Allowance, Lag};
 use super::wire::Wire;
-use crate::proto::{Assembler, Data, Event, Inbox, Violation};
+use crate::counters::{Control, Uncounted};
+use crate::proto::{Assembler, Data, Event, Inbox, Kind, Violation};
 use crate::status::Status;
 use crate::why::Why;
 use std::io;
@@ -50,6 +51,8 @@ struct Intake {
     /// How long the message that is arriving has been waited for.
     lag: Lag,
     control_frames: Allowance,
+    /// What came since the last wait.
+    came: Uncounted,
 }
 
 impl Incoming {
@@ -66,8 +69,14 @@ impl Incoming {
                 failed: false,
                 lag: Lag::default(),
                 control_frames: Allowance::new(timing.max_control_frames, Instant::now()),
+                came: Uncounted::default(),
             },
         }
+    }
+
+    /// Counts what came with others and has not been counted yet.
+    pub(crate) fn count(&mut self, line: &Line) {
+        line.tally().came(&mut self.intake.came);
     }
 
     /// Reads what was asked for of the present message into `buf`; true if that was its end. What an
@@ -104,22 +113,24 @@ struct OwnThread<'a> {
 
 impl Source for OwnThread<'_> {
     fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation> {
-        let intake = &mut *self.intake;
-        let received = self.wire.receive(&mut intake.inbox, want);
-        if let Ok(Some(event)) = &received {
-            self.wire.line().tally().came(event);
+        self.wire.receive(&mut self.intake.inbox, want)
+    }
+
+    /// Messages that came together are counted together, with the last of them.
+    fn came(&mut self, kind: Kind, bytes: usize, ends: bool) {
+        self.intake.came.add(kind, ends, bytes);
+        if ends {
+            self.intake.lag.clear();
         }
-        match &received {
-            Ok(Some(Event::Data(piece))) if piece.message_end => intake.lag.clear(),
-            Ok(Some(Event::Ping | Event::Pong)) => {
-                let most = intake.timing.max_control_frames;
-                if !intake.control_frames.take(most, Instant::now()) {
-                    return Err(Violation::TooManyControlFrames);
-                }
-            }
-            _ => {}
+        if self.intake.inbox.unread().is_empty() {
+            self.wire.line().tally().came(&mut self.intake.came);
         }
-        received
+    }
+
+    fn heard(&mut self, control: Control) -> Result<(), Violation> {
+        self.wire.line().tally().heard(control);
+        let most = self.intake.timing.max_control_frames;
+        self.intake.control_frames.take(most, Instant::now())
     }
 
     fn failed(&mut self, violation: Violation) -> Status {
@@ -150,6 +161,7 @@ impl Intake {
         if !wire.with(|conn| conn.is_open()) {
             return Err(closed(wire));
         }
+        wire.line().tally().came(&mut self.came);
         let may_wait = !patience.timeout.is_zero();
         wire.flush_replies(may_wait)?;
         let amid = !self.inbox.unread().is_empty() || wire.with(|conn| conn.is_amid());
@@ -223,7 +235,9 @@ impl Intake {
         // A timeout of zero would be none; a socket without one never looks at its keepalive.
         let wait = wait.map(|wait| wait.max(Duration::from_millis(1)));
         let near = match (self.wait, wait) {
-            (Some(set), Some(wait)) => set <= wait + SLACK && set >= wait - wait / 8,
+            (Some(set), Some(wait)) => {
+                set == wait || (set <= wait + SLACK && set >= wait - wait / 8)
+            }
             (set, wait) => set == wait && wait.is_none(),
         };
         if !near {

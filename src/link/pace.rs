@@ -2,6 +2,7 @@
 //!
 //! Both are kept for each of very many connections, so times are 4 bytes here.
 
+use crate::proto::Violation;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -81,10 +82,10 @@ impl Allowance {
         }
     }
 
-    /// Takes one; false if there is none. With a limit of zero there always is.
-    pub(super) fn take(&mut self, a_minute: u32, now: Instant) -> bool {
+    /// Takes one, if there is one. With a limit of zero there always is.
+    pub(super) fn take(&mut self, a_minute: u32, now: Instant) -> Result<(), Violation> {
         if a_minute == 0 {
-            return true;
+            return Ok(());
         }
         let passed = u64::from(passed(self.at, now));
         let gained = passed * u64::from(a_minute) / MINUTE;
@@ -98,7 +99,7 @@ impl Allowance {
         }
         let taken = self.left.checked_sub(1);
         self.left = taken.unwrap_or(0);
-        taken.is_some()
+        taken.map(drop).ok_or(Violation::TooManyControlFrames)
     }
 }
 
@@ -138,8 +139,8 @@ mod tests {
         lag.resume(start);
         assert_eq!(lag.left(ms(100), start + ms(9)), Some(ms(100)));
         let mut allowance = Allowance::new(1, start + ms(5));
-        assert!(allowance.take(1, start));
-        assert!(!allowance.take(1, start), "nothing is gained by it");
+        assert!(allowance.take(1, start).is_ok());
+        assert!(allowance.take(1, start).is_err(), "nothing is gained by it");
     }
 
     #[test]
@@ -148,7 +149,7 @@ mod tests {
         let mut allowance = Allowance::new(600, start);
         let taken = |allowance: &mut Allowance, most, at| {
             (0..10_000)
-                .take_while(|_| allowance.take(most, start + ms(at)))
+                .take_while(|_| allowance.take(most, start + ms(at)).is_ok())
                 .count()
         };
         assert_eq!(taken(&mut allowance, 600, 0), 600);
@@ -163,6 +164,6 @@ mod tests {
         );
         assert_eq!(taken(&mut Allowance::new(0, start), 0, 0), 10_000);
         let mut most = Allowance::new(u32::MAX, start);
-        assert!(most.take(u32::MAX, start + ms(1 << 33)));
+        assert!(most.take(u32::MAX, start + ms(1 << 33)).is_ok());
     }
 }

@@ -7,7 +7,7 @@
 //! again after it has let go.
 
 use super::line::{End, Line, SendFault};
-use crate::counters::Tally;
+use crate::counters::{Tally, Uncounted};
 use crate::proto::{CloseCode, CloseFrame, Conn, Event, Inbox, Kind, Refused, Span, Violation};
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
@@ -36,6 +36,8 @@ pub(crate) struct Solo {
     line: Arc<Line>,
     conn: Conn,
     write_timeout: Duration,
+    /// What was queued since the last write.
+    went: Uncounted,
 }
 
 /// The shared form: what a `Writer` holds.
@@ -58,6 +60,7 @@ impl Wire {
             line,
             conn,
             write_timeout,
+            went: Uncounted::default(),
         }))
     }
 
@@ -160,8 +163,8 @@ impl Wire {
             Wire::Duplex(_, duplex) => return duplex.send(kind, span, payload, true),
             Wire::Solo(solo) => solo,
         };
-        let Solo { conn, line, .. } = &mut **solo;
-        let body = queue(conn, line.tally(), kind, span, payload, copy_below)?;
+        let body = queue(&mut solo.conn, kind, span, payload, copy_below)?;
+        solo.went.add(kind, span != Span::More, payload.len());
         if buffered && body.is_empty() && solo.conn.output().len() < BUFFERED {
             return Ok(());
         }
@@ -201,7 +204,10 @@ impl Wire {
     /// that must not wait leaves what the peer does not take to a later call.
     pub(crate) fn flush_replies(&mut self, wait: bool) -> Result<(), Status> {
         match self {
-            Wire::Solo(solo) if !wait => write_now(&solo.line, &mut solo.conn),
+            Wire::Solo(solo) if !wait => {
+                solo.count();
+                write_now(&solo.line, &mut solo.conn)
+            }
             Wire::Solo(_) => self.flush(),
             Wire::Duplex(line, duplex) if !wait => duplex.write_now(line),
             Wire::Duplex(_, duplex) => duplex.flush_if_free(),
@@ -222,8 +228,13 @@ impl Wire {
 }
 
 impl Solo {
+    fn count(&mut self) {
+        self.line.tally().went_all(&mut self.went);
+    }
+
     /// Writes the output, then `body`.
     fn write(&mut self, body: &[u8]) -> Result<(), Status> {
+        self.count();
         // Pongs that had to wait may come after it.
         let mut body = body;
         while !self.conn.output().is_empty() || !body.is_empty() {
@@ -236,6 +247,12 @@ impl Solo {
             body = b"";
         }
         Ok(())
+    }
+}
+
+impl Drop for Solo {
+    fn drop(&mut self) {
+        self.count();
     }
 }
 
@@ -270,7 +287,8 @@ impl Duplex {
         } else {
             self.between_messages()?
         };
-        let body = queue(&mut conn, &self.tally, kind, span, payload, COPY_BELOW)?;
+        let body = queue(&mut conn, kind, span, payload, COPY_BELOW)?;
+        self.tally.went(kind, span, payload.len());
         conn.take_output(&mut wire);
         drop(conn);
         self.write(&wire, body)
@@ -308,7 +326,8 @@ impl Duplex {
     fn buffer(&self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
         let gathered = {
             let mut conn = lock(&self.conn);
-            queue(&mut conn, &self.tally, kind, span, payload, usize::MAX)?;
+            queue(&mut conn, kind, span, payload, usize::MAX)?;
+            self.tally.went(kind, span, payload.len());
             conn.output().len()
         };
         if span == Span::Last {
@@ -412,24 +431,22 @@ impl Duplex {
 
 /// Queues a frame and gives what of it is to be written from where it lies: all of a payload of `copy_below`
 /// bytes and more, nothing of a smaller one.
+#[inline]
 fn queue<'a>(
     conn: &mut Conn,
-    tally: &Tally,
     kind: Kind,
     span: Span,
     payload: &'a [u8],
     copy_below: usize,
 ) -> Result<&'a [u8], Status> {
-    let body = if payload.len() >= copy_below {
+    if payload.len() >= copy_below {
         conn.send_header(kind, span, payload.len() as u64)
             .map_err(refused)?;
-        payload
+        Ok(payload)
     } else {
         conn.send(kind, span, payload).map_err(refused)?;
-        b""
-    };
-    tally.went(kind, span, payload.len());
-    Ok(body)
+        Ok(b"")
+    }
 }
 
 /// Writes what of the output goes without waiting; the rest stays.

@@ -22,6 +22,7 @@ impl Assembler {
 
     /// Begins a read of `len` units: empties `buf`, moves into it what is held, as much as fits, and says how
     /// many units that is. For a `len` without end (`usize::MAX`) they are not counted.
+    #[inline]
     pub fn begin(&mut self, buf: &mut Data, len: usize) -> usize {
         buf.clear();
         let rest = self
@@ -74,6 +75,7 @@ impl Assembler {
     /// # Errors
     /// [`Violation::MessageTooLong`] if `buf` would grow past `limit` bytes, or past what memory there is;
     /// nothing is added then.
+    #[inline]
     pub fn push(buf: &mut Data, piece: &Piece<'_>, limit: usize) -> Result<(), Violation> {
         // A failed allocation would end the process, and with it everybody else's connection.
         if buf.len().saturating_add(piece.len()) > limit || !buf.has_room(piece.len()) {

@@ -10,6 +10,7 @@ use super::{
     CloseCode, CloseFrame, Decoded, Decoder, Event, Header, Inbox, Kind, MAX_CONTROL, Opcode,
     Piece, Segment, Stretch, Utf8, Violation, close,
 };
+use std::ops::Range;
 
 /// What a peer may ask a connection to take in one message. Checked at each frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,20 +135,16 @@ impl Conn {
         inbox: &'a mut Inbox,
         want: usize,
     ) -> Result<Option<Event<'a>>, Violation> {
-        match self.advance(inbox, want) {
-            Ok(Some(event)) => {
-                if let Event::Data(piece) = &event {
-                    self.traffic.messages_in += u64::from(piece.message_end);
-                    self.traffic.bytes_in += piece.len() as u64;
-                }
-                Ok(Some(event))
+        let received = self.advance(inbox, want);
+        match &received {
+            Ok(Some(Event::Data(piece))) => {
+                self.traffic.messages_in += u64::from(piece.message_end);
+                self.traffic.bytes_in += piece.len() as u64;
             }
-            Ok(None) => Ok(None),
-            Err(violation) => {
-                self.fail(violation);
-                Err(violation)
-            }
+            Ok(_) => {}
+            Err(violation) => self.fail(*violation),
         }
+        received
     }
 
     fn advance<'a>(
@@ -155,6 +152,17 @@ impl Conn {
         inbox: &'a mut Inbox,
         want: usize,
     ) -> Result<Option<Event<'a>>, Violation> {
+        if let Some((kind, at)) = self.message(inbox, want)? {
+            let bytes = inbox.slice(at);
+            let stretch = match kind {
+                Kind::Binary => Stretch::Binary(bytes),
+                Kind::Text => Stretch::Text(Utf8::whole(bytes)?),
+            };
+            return Ok(Some(Event::Data(Piece {
+                stretch,
+                message_end: true,
+            })));
+        }
         let (at, kind, message_end) = loop {
             if self.state == State::Closed {
                 return Ok(None);
@@ -220,6 +228,20 @@ impl Conn {
             stretch,
             message_end,
         })))
+    }
+
+    /// The next message, if it is one frame that is there as a whole: what kind it is, and where it lies.
+    #[inline]
+    fn message(
+        &mut self,
+        inbox: &mut Inbox,
+        want: usize,
+    ) -> Result<Option<(Kind, Range<usize>)>, Violation> {
+        if self.state != State::Open || self.arriving.is_some() || self.limits.max_fragments == 0 {
+            return Ok(None);
+        }
+        let most = self.limits.max_message.min(want as u64);
+        self.decoder.message(inbox, most)
     }
 
     /// The rules that a frame's header must keep (RFC 6455, 5.4), and the limits.
@@ -308,6 +330,7 @@ impl Conn {
     ///
     /// # Errors
     /// [`Refused::Closed`], [`Refused::FragmentOpen`], [`Refused::FragmentKind`].
+    #[inline]
     pub fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Refused> {
         self.send_header(kind, span, payload.len() as u64)?;
         self.out.payload(payload);
@@ -319,6 +342,7 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::send`].
+    #[inline]
     pub fn send_header(&mut self, kind: Kind, span: Span, len: u64) -> Result<(), Refused> {
         let opcode = self.begin_frame(kind, span, len)?;
         // A pong that waits for room goes first: it must not come between the header and its payload.
@@ -332,6 +356,7 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::send`].
+    #[inline]
     pub fn begin_frame(&mut self, kind: Kind, span: Span, len: u64) -> Result<Opcode, Refused> {
         if self.state.next(Input::Send) == Action::Refuse {
             return Err(Refused::Closed);

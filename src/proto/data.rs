@@ -82,6 +82,7 @@ impl Data {
     }
 
     /// Adds a piece at the end. Empty data takes the piece's type first, and keeps its memory.
+    #[inline]
     pub fn push(&mut self, piece: &Piece<'_>) {
         if self.is_empty() {
             self.become_kind(piece.kind());
@@ -102,6 +103,7 @@ impl Data {
     }
 
     /// Makes room for `more` bytes, growing as [`Data::push`] would; false if there is no memory for them.
+    #[inline]
     pub(crate) fn has_room(&mut self, more: usize) -> bool {
         match self {
             Data::Text(text) => text.try_reserve(more).is_ok(),
@@ -110,6 +112,7 @@ impl Data {
     }
 
     /// Turns empty data into the other type without giving up its memory.
+    #[inline]
     pub(crate) fn become_kind(&mut self, kind: Kind) {
         if self.kind() == kind {
             return;

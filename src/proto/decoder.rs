@@ -1,6 +1,6 @@
 //! Frames out of bytes: headers, and where their payload lies.
 
-use super::{Header, Inbox, Mask, Violation};
+use super::{Header, Inbox, Kind, Mask, Opcode, Violation};
 use std::ops::Range;
 
 /// Takes frames apart without keeping them: a header, then its payload in stretches, unmasked in place.
@@ -44,6 +44,39 @@ impl Decoder {
     /// True between the header of a frame and the end of its payload.
     pub fn is_amid(&self) -> bool {
         self.frame.is_some()
+    }
+
+    /// The next frame, if it is a whole message of at most `most` bytes, and all of it is there; nothing has happened
+    /// otherwise. This is what most messages are, and [`Decoder::poll`] would say the same in more steps.
+    ///
+    /// # Errors
+    /// Those of [`Header::parse`].
+    #[inline]
+    pub(super) fn message(
+        &mut self,
+        inbox: &mut Inbox,
+        most: u64,
+    ) -> Result<Option<(Kind, Range<usize>)>, Violation> {
+        if self.frame.is_some() {
+            return Ok(None);
+        }
+        let unread = inbox.unread();
+        let Some((header, head)) = Header::parse(unread)? else {
+            return Ok(None);
+        };
+        let (Opcode::Data(kind), true) = (header.opcode, header.fin) else {
+            return Ok(None);
+        };
+        let there = unread.len() - head;
+        match usize::try_from(header.len) {
+            Ok(len) if len <= there && header.len <= most => {
+                inbox.consume(head);
+                let at = inbox.consume(len);
+                Mask::new(header.key).apply(inbox.slice_mut(at.clone()));
+                Ok(Some((kind, at)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The next header or stretch, `None` if more bytes are needed. A stretch of data is at most `most`
@@ -93,7 +126,6 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Kind, Opcode};
 
     fn fill(inbox: &mut Inbox, bytes: &[u8]) {
         inbox.space()[..bytes.len()].copy_from_slice(bytes);

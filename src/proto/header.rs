@@ -73,6 +73,7 @@ impl Header {
     /// # Errors
     /// Reserved bits or opcodes, a fragmented or long control frame, no mask, a length that is not in its
     /// shortest form.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);
@@ -136,24 +137,47 @@ impl Header {
     }
 
     /// Writes the header of a frame from a server, which has no mask, at the end of `out`: 2, 4 or 10 bytes.
+    #[inline]
     pub fn encode(fin: bool, opcode: Opcode, len: u64, out: &mut Vec<u8>) {
-        let (bytes, used) = Header::encoded(fin, opcode, len);
-        out.extend_from_slice(bytes.get(..used).unwrap_or_default());
+        // Each form by itself: copies of a length that is known are no calls.
+        match Header::encoded(fin, opcode, len) {
+            Encoded::Short(bytes) => out.extend_from_slice(&bytes),
+            Encoded::Medium(bytes) => out.extend_from_slice(&bytes),
+            Encoded::Long(bytes) => out.extend_from_slice(&bytes),
+        }
     }
 
-    /// The same on the stack: the bytes, and how many of them it has.
-    pub(crate) fn encoded(fin: bool, opcode: Opcode, len: u64) -> ([u8; 10], usize) {
+    /// The same on the stack.
+    #[inline(always)] // where it is taken apart at once it is never put together
+    pub(crate) fn encoded(fin: bool, opcode: Opcode, len: u64) -> Encoded {
         let first = if fin { 0x80 } else { 0 } | opcode.bits();
         match (u8::try_from(len), u16::try_from(len)) {
-            (Ok(short @ ..126), _) => ([first, short, 0, 0, 0, 0, 0, 0, 0, 0], 2),
+            (Ok(short @ ..126), _) => Encoded::Short([first, short]),
             (_, Ok(medium)) => {
                 let [a, b] = medium.to_be_bytes();
-                ([first, 126, a, b, 0, 0, 0, 0, 0, 0], 4)
+                Encoded::Medium([first, 126, a, b])
             }
             _ => {
                 let [a, b, c, d, e, f, g, h] = len.to_be_bytes();
-                ([first, 127, a, b, c, d, e, f, g, h], 10)
+                Encoded::Long([first, 127, a, b, c, d, e, f, g, h])
             }
+        }
+    }
+}
+
+/// The header of a frame from a server, by the form of its length.
+pub(crate) enum Encoded {
+    Short([u8; 2]),
+    Medium([u8; 4]),
+    Long([u8; 10]),
+}
+
+impl AsRef<[u8]> for Encoded {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Encoded::Short(bytes) => bytes,
+            Encoded::Medium(bytes) => bytes,
+            Encoded::Long(bytes) => bytes,
         }
     }
 }

@@ -45,7 +45,15 @@ impl Output {
     }
 
     /// Queues the pong that had to wait, even if others still do.
+    #[inline]
     pub(super) fn late_pong(&mut self) {
+        if self.late_pong.is_some() {
+            self.queue_late_pong();
+        }
+    }
+
+    #[cold]
+    fn queue_late_pong(&mut self) {
         if let Some(payload) = self.late_pong.take() {
             self.control(Opcode::Pong, &payload);
             self.pongs += payload.len() + 2;

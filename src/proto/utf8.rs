@@ -53,6 +53,14 @@ impl Utf8 {
         Ok(None)
     }
 
+    /// The text of a message that is all there.
+    ///
+    /// # Errors
+    /// [`Violation::NotUtf8`].
+    pub(super) fn whole(bytes: &[u8]) -> Result<&str, Violation> {
+        simdutf8::basic::from_utf8(bytes).map_err(|_| Violation::NotUtf8)
+    }
+
     /// True if `bytes` are nothing but the beginning of a character.
     pub fn is_beginning(bytes: &[u8]) -> bool {
         !bytes.is_empty() && begun_at_end(bytes) == bytes.len()
@@ -66,7 +74,7 @@ impl Utf8 {
     pub fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a str, Violation> {
         debug_assert!(self.is_whole());
         let (whole, begun) = bytes.split_at(bytes.len() - begun_at_end(bytes));
-        let text = simdutf8::basic::from_utf8(whole).map_err(|_| Violation::NotUtf8)?;
+        let text = Utf8::whole(whole)?;
         self.complete(begun)?;
         Ok(text)
     }

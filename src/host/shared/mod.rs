@@ -9,8 +9,8 @@ pub(crate) use pool::Pool;
 use super::ended;
 use super::guarded;
 use super::open::Opened;
-use crate::link::{End, Hosted, Shared};
-use crate::proto::{CloseCode, Data, Inbox};
+use crate::link::{End, Hosted, Reading, Shared};
+use crate::proto::{CloseCode, Data};
 use crate::server::{Delivery, WebSocketServer};
 use crate::session::Attached;
 use crate::status::Status;
@@ -68,12 +68,17 @@ enum Outcome {
 }
 
 impl Hosted for Serving {
-    fn turn(mut self: Box<Self>, shared: &Arc<Shared>, inbox: Box<Inbox>) -> Box<Inbox> {
+    fn turn(
+        mut self: Box<Self>,
+        shared: &Arc<Shared>,
+        reading: Box<Reading>,
+        offers: usize,
+    ) -> Box<Reading> {
         let Some(end) = self.ws.shared_end() else {
-            return inbox;
+            return reading;
         };
-        end.begin_turn(inbox);
-        self.offer(shared);
+        end.begin_turn(reading);
+        self.offer(shared, offers);
         let (over, more) = match self.messages(shared) {
             Outcome::Rests => (false, false),
             Outcome::Pauses => (false, true),
@@ -82,21 +87,21 @@ impl Hosted for Serving {
         let Some(end) = self.ws.shared_end() else {
             return Box::default();
         };
-        let (inbox, receivable) = end.end_turn();
+        let (reading, begun) = end.end_turn();
         if over {
             self.over(shared);
         } else {
-            shared.rest(self, more || receivable);
+            shared.rest(self, more, begun);
         }
-        inbox
+        reading
     }
 }
 
 impl Serving {
-    /// Offers what was kept once more, if somebody asked for it.
-    fn offer(&mut self, shared: &Arc<Shared>) {
+    /// Offers the first messages that are kept once more.
+    fn offer(&mut self, shared: &Arc<Shared>, offers: usize) {
         let mut kept = Vec::new();
-        for _ in 0..shared.take_offer() {
+        for _ in 0..offers {
             let Some(data) = shared.pop_kept() else {
                 break;
             };

@@ -8,7 +8,7 @@ use super::Serving;
 use crate::config::{Config, SlowConsumer};
 use crate::handle::GatewayHandle;
 use crate::id::WebSocketId;
-use crate::link::{Hub, Job, Line, Link, Queue, Shared, SharedEnd};
+use crate::link::{Hub, Job, Line, Link, Queue, Reading, Shared, SharedEnd};
 use crate::proto::{Conn, Data, Inbox};
 use crate::server::{Delivery, WebSocketServer};
 use crate::status::Status;
@@ -254,15 +254,11 @@ impl Scene {
 }
 
 fn work(hub: &Hub, events: &Events) {
-    let mut inbox = Box::new(Inbox::with_sizes(1_024, 1_024));
+    let mut reading = Box::new(Reading::new(Inbox::with_sizes(1_024, 1_024)));
     let mut found = Vec::new();
     loop {
         match hub.queue.next() {
-            Job::Serve(shared) => {
-                if let Some(hosted) = shared.begin_turn() {
-                    inbox = hosted.turn(&shared, inbox);
-                }
-            }
+            Job::Serve(shared) => reading = shared.run_turn(reading),
             Job::Poll => {
                 events.look(&mut found);
                 hub.queue.polled(&mut found);

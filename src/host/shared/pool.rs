@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::handle::GatewayHandle;
 use crate::host::{Panicked, guarded};
-use crate::link::{Hosted, Hub, Job, Poll, Queue, Rules, Shared, Timing};
+use crate::link::{Hub, Job, Poll, Queue, Reading, Rules, Shared, Timing};
 use crate::proto::Inbox;
 use crate::status::Status;
 use crate::sync::{Condvar, Mutex, lock, wait};
@@ -154,15 +154,11 @@ pub(super) fn rules(config: &Config) -> Rules {
 
 fn work(hub: &Hub) {
     GatewayHandle::mark_serving();
-    let mut inbox = new_inbox();
+    let mut reading = new_reading();
     let mut found = Vec::new();
     loop {
         match hub.queue.next() {
-            Job::Serve(shared) => {
-                if let Some(hosted) = shared.begin_turn() {
-                    inbox = turn(&shared, hosted, inbox);
-                }
-            }
+            Job::Serve(shared) => reading = turn(&shared, reading),
             Job::Poll => {
                 if let Some(poll) = &hub.poll {
                     poll.look(&mut found);
@@ -175,19 +171,19 @@ fn work(hub: &Hub) {
 }
 
 /// The application's panics are caught where it is called. One of our own must not cost the pool a worker.
-fn turn(shared: &Arc<Shared>, hosted: Box<dyn Hosted>, inbox: Box<Inbox>) -> Box<Inbox> {
-    match guarded(|| hosted.turn(shared, inbox)) {
-        Ok(inbox) => inbox,
+fn turn(shared: &Arc<Shared>, reading: Box<Reading>) -> Box<Reading> {
+    match guarded(|| shared.run_turn(reading)) {
+        Ok(reading) => reading,
         Err(Panicked(text)) => {
             log::error!("a turn panicked, which is a fault of this crate: {text:?}");
             shared.over();
-            new_inbox()
+            new_reading()
         }
     }
 }
 
-fn new_inbox() -> Box<Inbox> {
-    Box::new(Inbox::with_sizes(INBOX, Inbox::MAX))
+fn new_reading() -> Box<Reading> {
+    Box::new(Reading::new(Inbox::with_sizes(INBOX, Inbox::MAX)))
 }
 
 fn watch(hub: &Hub) {

@@ -2,11 +2,13 @@
 //! one who has opened it by its ID and reads what was kept.
 
 use super::{Shared, State};
+use crate::counters::{Control, Uncounted};
 use crate::link::gather::{Ask, Patience, Source, gather};
 use crate::link::line::{End, is_timeout};
 use crate::link::shared::writing::Urgency;
 use crate::proto::{Assembler, CloseCode, Data, Event, Inbox, Kind, Span, Violation};
 use crate::status::Status;
+use crate::sync::MutexGuard;
 use crate::why::Why;
 use std::io;
 use std::sync::Arc;
@@ -17,6 +19,23 @@ const REPLIES: usize = 4 * 1_024;
 /// Receives in one turn: a loud client must not keep a worker from the others.
 const RECEIVES: u32 = 4;
 
+/// What reading from the socket takes. A worker has one, and lends it for a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(super) inbox: Inbox,
+    /// Messages that came since they were last counted.
+    came: Uncounted,
+}
+
+impl Reading {
+    pub(crate) fn new(inbox: Inbox) -> Reading {
+        Reading {
+            inbox,
+            came: Uncounted::default(),
+        }
+    }
+}
+
 /// The part of a shared connection that belongs to one object.
 #[derive(Debug)]
 pub(crate) struct SharedEnd {
@@ -26,7 +45,7 @@ pub(crate) struct SharedEnd {
     /// What an unfinished read has gathered, if anything.
     assembler: Option<Box<Assembler>>,
     /// There while it has the turn.
-    inbox: Option<Box<Inbox>>,
+    reading: Option<Box<Reading>>,
     /// Received and not gone through, between two turns.
     left: Box<[u8]>,
     /// How often the socket may still be asked.
@@ -45,7 +64,7 @@ impl SharedEnd {
         let mut end = SharedEnd::of_guest(shared);
         end.serves = true;
         end.own_thread = true;
-        end.inbox = Some(Box::new(Inbox::with_bytes(rest)));
+        end.reading = Some(Box::new(Reading::new(Inbox::with_bytes(rest))));
         end
     }
 
@@ -55,7 +74,7 @@ impl SharedEnd {
             shared,
             serves: false,
             assembler: None,
-            inbox: None,
+            reading: None,
             left: Box::default(),
             receives: 0,
             own_thread: false,
@@ -113,10 +132,10 @@ impl SharedEnd {
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
         self.shared.close(code, reason)?;
         self.ended_in_server |= self.own_thread;
-        if let Some(inbox) = &mut self.inbox
+        if let Some(reading) = &mut self.reading
             && self.own_thread
         {
-            self.shared.wait_over(inbox);
+            self.shared.wait_over(&mut reading.inbox);
         }
         Ok(())
     }
@@ -125,18 +144,26 @@ impl SharedEnd {
 
     /// `server` has returned: what has been received and not read waits for the first turn.
     pub(crate) fn leave_own_thread(&mut self) {
-        if let Some(inbox) = self.inbox.take() {
-            self.left = inbox.unread().into();
-        }
+        self.take_reading();
         self.own_thread = false;
     }
 
-    /// The turn begins: a worker lends its inbox.
-    pub(crate) fn begin_turn(&mut self, mut inbox: Box<Inbox>) {
-        inbox.discard();
-        inbox.put(&self.left);
-        self.left = Box::default();
-        self.inbox = Some(inbox);
+    /// Takes what reading took, but for the bytes that were not gone through; everything is counted.
+    fn take_reading(&mut self) -> Option<Box<Reading>> {
+        let mut reading = self.reading.take()?;
+        self.left = reading.inbox.unread().into();
+        reading.inbox.discard();
+        self.shared.hub.tally.came(&mut reading.came);
+        Some(reading)
+    }
+
+    /// The turn begins: a worker lends what reading takes.
+    pub(crate) fn begin_turn(&mut self, mut reading: Box<Reading>) {
+        if !self.left.is_empty() {
+            reading.inbox.put(&self.left);
+            self.left = Box::default();
+        }
+        self.reading = Some(reading);
         self.receives = RECEIVES;
     }
 
@@ -149,13 +176,10 @@ impl SharedEnd {
             .map(|_| data)
     }
 
-    /// The turn ends: all that was written goes out, as far as it goes, and the inbox is given back. True if there
-    /// is more to receive at once.
-    pub(crate) fn end_turn(&mut self) -> (Box<Inbox>, bool) {
-        let mut inbox = self.inbox.take().unwrap_or_default();
-        self.left = inbox.unread().into();
-        inbox.discard();
-        (inbox, self.shared.end_turn(!self.left.is_empty()))
+    /// The turn ends: what was lent is given back. True if a part of a frame's header has come.
+    pub(crate) fn end_turn(&mut self) -> (Box<Reading>, bool) {
+        let reading = self.take_reading().unwrap_or_default();
+        (reading, !self.left.is_empty())
     }
 
     fn gather(
@@ -164,13 +188,15 @@ impl SharedEnd {
         ask: Ask,
         patience: &mut Patience,
     ) -> Result<bool, Status> {
-        let Some(inbox) = &mut self.inbox else {
+        let Some(reading) = &mut self.reading else {
             return Err(Status::Closed(None));
         };
         let mut turn = OwnTurn {
             shared: &self.shared,
-            inbox,
+            state: None,
+            reading,
             receives: &mut self.receives,
+            was_open: false,
         };
         let mut assembler = match self.assembler.take() {
             Some(held) => *held,
@@ -185,8 +211,8 @@ impl SharedEnd {
 
     /// What of the end of the connection can be done without waiting; true once it is over.
     pub(crate) fn drain(&mut self) -> bool {
-        match &mut self.inbox {
-            Some(inbox) => self.shared.drain(inbox),
+        match &mut self.reading {
+            Some(reading) => self.shared.drain(&mut reading.inbox),
             None => true,
         }
     }
@@ -205,47 +231,56 @@ impl Drop for SharedEnd {
 /// A read of the one who has the turn.
 struct OwnTurn<'a> {
     shared: &'a Arc<Shared>,
-    inbox: &'a mut Inbox,
+    /// Locked with the first look at it, once for all that a read goes through.
+    state: Option<MutexGuard<'a, State>>,
+    reading: &'a mut Reading,
     receives: &'a mut u32,
+    /// Nobody had closed before the last event.
+    was_open: bool,
+}
+
+impl<'a> OwnTurn<'a> {
+    fn state(&mut self) -> &mut State {
+        let shared: &'a Shared = self.shared;
+        self.state.get_or_insert_with(|| shared.lock())
+    }
 }
 
 impl Source for OwnTurn<'_> {
     fn receive(&mut self, want: usize) -> Result<Option<Event<'_>>, Violation> {
-        let mut state = self.shared.lock();
-        let open = state.conn.is_open();
-        let received = state.conn.receive(self.inbox, want);
-        if let Ok(Some(event)) = &received {
-            self.shared.hub.tally.came(event);
+        let shared: &Shared = self.shared;
+        let state = self.state.get_or_insert_with(|| shared.lock());
+        self.was_open = state.conn.is_open();
+        state.conn.receive(&mut self.reading.inbox, want)
+    }
+
+    /// Messages that came together are counted together, with the last of them.
+    fn came(&mut self, kind: Kind, bytes: usize, ends: bool) {
+        let Reading { inbox, came } = &mut *self.reading;
+        came.add(kind, ends, bytes);
+        if inbox.unread().is_empty() {
+            self.shared.hub.tally.came(came);
         }
-        match received {
-            Ok(Some(Event::Close)) => {
-                state.left |= open;
-                state.blame(Why::Client);
-            }
-            Ok(Some(Event::Data(piece))) => {
-                state.active = true;
-                if piece.message_end {
-                    state.lag.clear();
-                }
-            }
-            Ok(Some(Event::Ping | Event::Pong)) => {
-                let most = self.shared.hub.rules.timing.max_control_frames;
-                if !state.control_frames.take(most, Instant::now()) {
-                    return Err(Violation::TooManyControlFrames);
-                }
-            }
-            _ => {}
+        let state = self.state();
+        state.active = true;
+        if ends {
+            state.lag.clear();
         }
-        received
+    }
+
+    fn heard(&mut self, control: Control) -> Result<(), Violation> {
+        self.shared.hub.tally.heard(control);
+        let most = self.shared.hub.rules.timing.max_control_frames;
+        self.state().control_frames.take(most, Instant::now())
     }
 
     fn failed(&mut self, violation: Violation) -> Status {
-        self.shared.lock().fail(violation);
+        self.state().fail(violation);
         violation.into()
     }
 
     fn pinged(&mut self, _: &Patience) -> Result<(), Status> {
-        let mut state = self.shared.lock();
+        let state = self.state();
         if state.conn.output().len() >= REPLIES {
             state.flush();
         }
@@ -253,12 +288,18 @@ impl Source for OwnTurn<'_> {
     }
 
     fn close_came(&mut self) {
-        self.shared.lock().flush();
+        let first = self.was_open;
+        let state = self.state();
+        state.left |= first;
+        state.blame(Why::Client);
+        state.flush();
     }
 
     fn fill(&mut self, patience: &mut Patience) -> Result<(), Status> {
         let limit = self.shared.hub.rules.timing.message_timeout;
-        let mut state = self.shared.lock();
+        self.shared.hub.tally.came(&mut self.reading.came);
+        let state = self.state.take();
+        let mut state = state.unwrap_or_else(|| self.shared.lock());
         loop {
             // What waits to be written does so no longer than the reading goes on by itself.
             state.flush();
@@ -278,8 +319,11 @@ impl Source for OwnTurn<'_> {
             if may_receive {
                 patience.polls = patience.polls.saturating_sub(u32::from(over));
                 *self.receives = self.receives.saturating_sub(1);
-                match state.receive(self.inbox) {
-                    Some(true) => return Ok(()),
+                match state.receive(&mut self.reading.inbox) {
+                    Some(true) => {
+                        self.state = Some(state);
+                        return Ok(());
+                    }
                     Some(false) => {
                         state.lose();
                         return Err(state.closed());
@@ -290,7 +334,7 @@ impl Source for OwnTurn<'_> {
             if over {
                 return Err(Status::Timeout);
             }
-            if self.inbox.unread().is_empty() && !state.conn.is_amid() {
+            if self.reading.inbox.unread().is_empty() && !state.conn.is_amid() {
                 state = self.shared.wait_changed(state, left);
                 continue;
             }
@@ -316,21 +360,6 @@ impl Shared {
     /// Says once that the client closed or was lost, before anybody here closed.
     pub(crate) fn take_left(&self) -> bool {
         std::mem::take(&mut self.lock().left)
-    }
-
-    /// `begun`: part of a frame's header has come.
-    fn end_turn(self: &Arc<Self>, begun: bool) -> bool {
-        let mut state = self.lock();
-        state.amid = begun || state.conn.is_amid();
-        if !state.amid {
-            state.lag.clear();
-        }
-        state.flush();
-        self.attend(&mut state);
-        if state.is_flushed() {
-            state.conn.shrink();
-        }
-        !state.paused && state.conn.is_open() && state.readable
     }
 }
 

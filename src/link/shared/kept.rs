@@ -145,15 +145,6 @@ impl Shared {
         self.tell(&state);
     }
 
-    /// If what is kept is to be offered again: how many messages.
-    pub(crate) fn take_offer(&self) -> usize {
-        let mut state = self.lock();
-        match std::mem::take(&mut state.offer) {
-            true => state.kept.as_ref().map_or(0, |kept| kept.len()),
-            false => 0,
-        }
-    }
-
     /// The first message that is kept.
     pub(crate) fn pop_kept(self: &Arc<Self>) -> Option<Data> {
         self.take_kept(&mut self.lock(), Kept::pop)
@@ -164,6 +155,16 @@ impl Shared {
         let mut state = self.lock();
         state.kept.get_or_insert_default().put_back(messages);
         self.tell(&state);
+    }
+}
+
+impl State {
+    /// If what is kept is to be offered again: how many messages.
+    pub(super) fn take_offer(&mut self) -> usize {
+        match std::mem::take(&mut self.offer) {
+            true => self.kept.as_ref().map_or(0, |kept| kept.len()),
+            false => 0,
+        }
     }
 }
 

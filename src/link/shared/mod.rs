@@ -34,7 +34,7 @@ mod poll;
 mod queue;
 mod writing;
 
-pub(crate) use end::SharedEnd;
+pub(crate) use end::{Reading, SharedEnd};
 pub(crate) use poll::Poll;
 pub(crate) use queue::{Job, Queue};
 pub(crate) use writing::{Common, Urgency};
@@ -44,7 +44,7 @@ use super::line::{End, Line};
 use super::pace::{Allowance, Lag};
 use crate::config::SlowConsumer;
 use crate::counters::Tally;
-use crate::proto::{CloseCode, CloseFrame, Conn, Inbox, Traffic};
+use crate::proto::{CloseCode, CloseFrame, Conn, Traffic};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::why::Why;
 use kept::Kept;
@@ -102,8 +102,14 @@ pub(crate) struct Rules {
 
 /// What is hosted on a shared connection while nobody has the turn.
 pub(crate) trait Hosted: Send {
-    /// Does what there is to do, and gives itself back by [`Shared::rest`] unless it is over.
-    fn turn(self: Box<Self>, shared: &Arc<Shared>, inbox: Box<Inbox>) -> Box<Inbox>;
+    /// Does what there is to do, and gives itself back by [`Shared::rest`] unless it is over. The first `offers`
+    /// messages that are kept are to be offered again.
+    fn turn(
+        self: Box<Self>,
+        shared: &Arc<Shared>,
+        reading: Box<Reading>,
+        offers: usize,
+    ) -> Box<Reading>;
 }
 
 /// One shared connection.
@@ -288,30 +294,46 @@ impl Shared {
         self.hub.queue.push(Arc::clone(self));
     }
 
-    /// Takes what is hosted, for one turn.
-    pub(crate) fn begin_turn(&self) -> Option<Box<dyn Hosted>> {
+    /// Gives a turn, with what a worker lends for it, to what is hosted.
+    pub(crate) fn run_turn(self: &Arc<Self>, reading: Box<Reading>) -> Box<Reading> {
         let mut state = self.lock();
         if state.turn != Turn::Queued {
-            return None;
+            return reading;
         }
         state.turn = Turn::Running;
-        state.hosted.take()
+        let hosted = state.hosted.take();
+        let offers = state.take_offer();
+        drop(state);
+        match hosted {
+            Some(hosted) => hosted.turn(self, reading, offers),
+            None => reading,
+        }
     }
 
-    /// Gives back what is hosted; `again` asks for another turn, behind all others.
-    pub(crate) fn rest(self: &Arc<Self>, hosted: Box<dyn Hosted>, again: bool) {
+    /// The turn ends: all that was written goes out, as far as it goes, and what is hosted is given back. `again` asks
+    /// for another turn, behind all others; `begun` says that a part of a frame's header has come.
+    pub(crate) fn rest(self: &Arc<Self>, hosted: Box<dyn Hosted>, again: bool, begun: bool) {
         let mut state = self.lock();
         state.hosted = Some(hosted);
-        if again || state.turn == Turn::RunningAgain {
+        state.amid = begun || state.conn.is_amid();
+        if !state.amid {
+            state.lag.clear();
+        }
+        state.flush();
+        if state.is_flushed() {
+            state.conn.shrink();
+        }
+        let receivable = !state.paused && state.conn.is_open() && state.readable;
+        if again || receivable || state.turn == Turn::RunningAgain {
             state.turn = Turn::Queued;
             self.hub.queue.push_again(Arc::clone(self));
         } else {
             state.turn = Turn::Resting;
             if state.amid && !state.paused {
                 state.lag.wait(Instant::now());
-                self.attend(&mut state);
             }
         }
+        self.attend(&mut state);
     }
 
     /// The connection is over: nobody is called any more, and its descriptor is given up. The topics it was

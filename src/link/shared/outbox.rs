@@ -4,6 +4,7 @@
 //! that goes to many clients is one piece of memory for all of them. An outbox that is empty owns no memory: most
 //! connections have one at all times, and nothing in it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::{Deref, DerefMut};
@@ -68,10 +69,23 @@ pub(super) struct Outbox(Option<Box<Waiting>>);
 
 static NOTHING: Waiting = Waiting::new();
 
+/// Room for more bytes than this is not put by.
+const SPARE: usize = GATHERED;
+
+thread_local! {
+    /// The room of the outbox that this thread released last, for the next that takes some.
+    static SPARE_ROOM: Cell<Option<Box<Waiting>>> = const { Cell::new(None) };
+}
+
 impl Outbox {
     /// Gives the room back; to be called when nothing waits any more.
     pub(super) fn release(&mut self) {
-        self.0 = None;
+        if let Some(mut room) = self.0.take()
+            && room.empty()
+        {
+            // Where a thread is so far gone that it has no place for it, it is freed.
+            let _ = SPARE_ROOM.try_with(|spare| spare.set(Some(room)));
+        }
     }
 }
 
@@ -85,7 +99,10 @@ impl Deref for Outbox {
 
 impl DerefMut for Outbox {
     fn deref_mut(&mut self) -> &mut Waiting {
-        self.0.get_or_insert_with(|| Box::new(Waiting::new()))
+        self.0.get_or_insert_with(|| {
+            let spare = SPARE_ROOM.try_with(Cell::take).ok().flatten();
+            spare.unwrap_or_else(|| Box::new(Waiting::new()))
+        })
     }
 }
 
@@ -102,6 +119,8 @@ pub(super) struct Waiting {
     behind: Vec<Frame>,
     /// Since when the client has not taken all, and how much of it since.
     blocked: Option<(Instant, usize)>,
+    /// Nothing, in memory that was a frame's.
+    spare: Vec<u8>,
 }
 
 impl Waiting {
@@ -113,7 +132,16 @@ impl Waiting {
             messages: 0,
             behind: Vec::new(),
             blocked: None,
+            spare: Vec::new(),
         }
+    }
+
+    /// Makes it as good as new, but for its memory; false if that is not worth to be kept.
+    fn empty(&mut self) -> bool {
+        debug_assert!(self.is_done());
+        (self.sent, self.bytes, self.messages, self.blocked) = (0, 0, 0, None);
+        self.behind = Vec::new();
+        self.frames.capacity() <= SLICES
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -200,7 +228,13 @@ impl Waiting {
                 self.bytes += len;
                 self.messages += messages;
             }
-            _ => self.push(Bytes::Own([head, payload].concat()), 0, messages),
+            _ => {
+                let mut bytes = std::mem::take(&mut self.spare);
+                bytes.reserve(len);
+                bytes.extend_from_slice(head);
+                bytes.extend_from_slice(payload);
+                self.push(Bytes::Own(bytes), 0, messages);
+            }
         }
     }
 
@@ -249,7 +283,17 @@ impl Waiting {
             }
             self.sent -= len;
             self.messages -= frame.messages;
-            self.frames.pop_front();
+            let written = self.frames.pop_front();
+            if let Some(Frame {
+                bytes: Bytes::Own(mut bytes),
+                ..
+            }) = written
+                && self.frames.is_empty()
+                && bytes.capacity() <= SPARE
+            {
+                bytes.clear();
+                self.spare = bytes;
+            }
         }
         self.sent = 0;
     }

@@ -76,9 +76,10 @@ impl Shared {
         self.hub.tally.went(kind, span, payload.len());
         *amid = span == Span::More;
         state.active = true;
-        let (head, head_len) = Header::encoded(span != Span::More, opcode, len);
-        let head = head.get(..head_len).unwrap_or_default();
-        if urgency == Urgency::Gather && payload.len() < COPY_BELOW_BUFFERED {
+        let head = Header::encoded(span != Span::More, opcode, len);
+        let head = head.as_ref();
+        let gathers = urgency == Urgency::Gather && payload.len() < COPY_BELOW_BUFFERED;
+        if gathers {
             state.outbox.gather(head, payload, messages);
         } else {
             state.put(&[head, payload], None, messages);
@@ -87,6 +88,8 @@ impl Shared {
         let others = span == Span::Last && state.outbox.fragments_ended();
         if urgency != Urgency::Gather || others || state.outbox.bytes() >= BUFFERED {
             state.flush();
+        } else if gathers {
+            return Ok(());
         }
         self.sent(state)
     }
