@@ -20,6 +20,8 @@ pub struct Load {
     progress: Vec<Progress>,
     messages: Messages,
     received: Vec<u8>,
+    /// What each batch took, where that is asked for.
+    times: Option<Vec<Duration>>,
 }
 
 /// What is sent together, and what comes back for it.
@@ -34,6 +36,8 @@ struct Messages {
 struct Progress {
     sent: usize,
     answered: usize,
+    /// When it went out, where that is asked for.
+    began: Option<Instant>,
     /// Batches that have been answered in this run.
     turns: u64,
 }
@@ -52,6 +56,7 @@ impl Load {
             sockets,
             messages,
             received: vec![0; RECEIVE],
+            times: None,
         }
     }
 
@@ -77,6 +82,13 @@ impl Load {
         self.run(|| Instant::now() < end, u64::MAX)
     }
 
+    /// As [`Load::run_for`]; how long each batch took, from before it was sent until its last answer was read.
+    pub fn times_for(&mut self, time: Duration) -> Vec<Duration> {
+        self.times = Some(Vec::new());
+        self.run_for(time);
+        self.times.take().unwrap_or_default()
+    }
+
     /// Sends `turns` batches on each socket, and waits for the answers.
     pub fn run_turns(&mut self, turns: u64) -> u64 {
         self.run(|| true, turns)
@@ -89,9 +101,11 @@ impl Load {
             progress,
             messages,
             received,
+            times,
         } = self;
         for (number, progress) in progress.iter_mut().enumerate() {
             *progress = Progress::default();
+            progress.began = times.is_some().then(Instant::now);
             progress.send(&mut sockets.stream(number), messages);
         }
         let (mut out, mut answered) = (progress.len(), 0);
@@ -106,8 +120,12 @@ impl Load {
                 if progress.receive(stream, messages, received) {
                     answered += 1;
                     progress.turns += 1;
+                    if let (Some(times), Some(began)) = (times.as_mut(), progress.began) {
+                        times.push(began.elapsed());
+                    }
                     if go_on && progress.turns < turns {
                         (progress.sent, progress.answered) = (0, 0);
+                        progress.began = times.is_some().then(Instant::now);
                         progress.send(stream, messages);
                     } else {
                         out -= 1;

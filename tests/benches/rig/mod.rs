@@ -4,6 +4,7 @@
 #[path = "../../client/mod.rs"]
 pub mod client;
 mod load;
+mod pace;
 pub mod procfs;
 mod roles;
 mod server;
@@ -12,6 +13,7 @@ mod subscribers;
 mod turns;
 
 pub use load::{Load, TWO_SCRIPTS, text};
+pub use pace::Pace;
 pub use roles::{KEY, STACK, measured, serve, stamped};
 pub use server::{Role, SERVE, Server, Setup, obey, serve_if_asked};
 pub use sockets::{LIMIT, Sockets, Stream, connect};

@@ -44,6 +44,21 @@ pub fn resident(pid: u32) -> u64 {
     }
 }
 
+/// Memory that the system holds for itself, in bytes: what its objects take (sockets, files, threads), the stacks of
+/// threads, and page tables. It is that of all processes.
+pub fn system_memory() -> u64 {
+    let kib = |field| {
+        line("/proc/meminfo", field)
+            .and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    ["Slab", "KernelStack", "PageTables"]
+        .map(kib)
+        .iter()
+        .sum::<u64>()
+        << 10
+}
+
 /// How many files a process has open.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

@@ -4,8 +4,8 @@ use super::client::{self, BINARY};
 use super::procfs;
 use super::server::{Role, obey};
 use csp_websocket::{
-    Config, Data, Delivery, Gateway, GatewayHandle, Mode, PreServer, READ_TIMEOUT, Status,
-    WebSocket, WebSocketServer,
+    Config, Data, Delivery, Gateway, GatewayHandle, Mode, PreServer, READ_LEN, READ_TIMEOUT,
+    Status, WebSocket, WebSocketServer,
 };
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -33,7 +33,9 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
     }
     let mut config = Config::default();
     config.max_connections = 200_000;
+    config.max_fragments = u32::MAX; // a message of any size may come in parts
     config.sessions.max_sessions = 200_000;
+    config.sessions.max_sockets = 200_000;
     config.ping_interval = ping_interval;
     config.pong_timeout = Duration::from_secs(3_600); // not every client answers a ping
     let gateway = Gateway::bind(listen, config).expect("bind");
@@ -41,7 +43,10 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
         Role::Echo => gateway.route("/", || echo),
         Role::EchoAlone => gateway.route("/", || EchoAlone),
         Role::EchoByRead => gateway.route("/", || echo_by_read),
-        Role::SharedEcho => gateway.route("/", || SharedEcho { session: true }),
+        Role::EchoInParts => gateway.route("/", || EchoInParts),
+        Role::SharedEcho | Role::SharedEchoTogether => {
+            gateway.route("/", || SharedEcho { session: true })
+        }
         Role::SharedEchoAlone => gateway.route("/", || SharedEcho { session: false }),
         Role::Topic => gateway.route("/", || Subscriber),
         Role::PushUnix | Role::PushTcp => {
@@ -93,6 +98,26 @@ fn echo_by_read(ws: &mut WebSocket) -> Result<(), Status> {
     loop {
         let chunk = ws.read(usize::MAX, READ_TIMEOUT)?;
         ws.write_data(&chunk.data)?;
+    }
+}
+
+struct EchoInParts;
+
+impl WebSocketServer for EchoInParts {
+    fn use_session(&self) -> bool {
+        false
+    }
+
+    fn on_pre_server(&mut self, pre: &mut PreServer<'_>) -> Result<(), Status> {
+        pre.set_max_message(u64::MAX);
+        Ok(())
+    }
+
+    fn server(&mut self, ws: &mut WebSocket) -> Result<(), Status> {
+        loop {
+            let chunk = ws.read(READ_LEN, READ_TIMEOUT)?;
+            ws.write_fragment(&chunk.data, chunk.at_end)?;
+        }
     }
 }
 

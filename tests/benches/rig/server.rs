@@ -21,10 +21,14 @@ pub enum Role {
     EchoAlone,
     /// `read` and `write_data`: a server that keeps no buffer of its own.
     EchoByRead,
+    /// `read` of at most `READ_LEN` and `write_fragment`, without sessions: messages of any size, never held whole.
+    EchoInParts,
     /// Shared mode: `on_client_message` and `write_data`, buffered. Each connection has a session with a cookie.
     SharedEcho,
     /// The same without sessions.
     SharedEchoAlone,
+    /// Shared mode, and all connections have one session: they bring its cookie.
+    SharedEchoTogether,
     /// Shared mode: every connection is subscribed to one topic. Asked, the server publishes to it.
     Topic,
     /// Plain TCP. Asked, the server sends a frame by one `send` on each connection: the least that this can cost.
@@ -45,13 +49,15 @@ pub enum Role {
     Other(&'static str),
 }
 
-const ROLES: [(&str, Role); 12] = [
+const ROLES: [(&str, Role); 14] = [
     ("raw", Role::Raw),
     ("echo", Role::Echo),
     ("echo-alone", Role::EchoAlone),
     ("echo-by-read", Role::EchoByRead),
+    ("echo-in-parts", Role::EchoInParts),
     ("shared-echo", Role::SharedEcho),
     ("shared-echo-alone", Role::SharedEchoAlone),
+    ("shared-echo-together", Role::SharedEchoTogether),
     ("topic", Role::Topic),
     ("raw-sends", Role::RawSends),
     ("push-unix", Role::PushUnix),
@@ -76,8 +82,10 @@ impl Role {
             Role::Echo,
             Role::EchoAlone,
             Role::EchoByRead,
+            Role::EchoInParts,
             Role::SharedEcho,
             Role::SharedEchoAlone,
+            Role::SharedEchoTogether,
         ];
         !echoes.contains(&self) && !matches!(self, Role::OtherEcho(_))
     }

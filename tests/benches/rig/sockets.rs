@@ -1,7 +1,7 @@
 //! Many connections of one thread, and a poll that says which of them have something.
 
-use super::client::{self, BINARY, Client};
-use super::server::Server;
+use super::client::{self, BINARY, Client, Handshake};
+use super::server::{Role, Server};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, Read, Write};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub const LIMIT: Duration = Duration::from_secs(30);
 /// Events that one look takes.
 const EVENTS: usize = 256;
+/// The cookie that a gateway has unless told otherwise.
+const SESSION: &str = "CSPSESSIONID";
 /// Connections to one address: the system has ports for somewhat more.
 const FOR_EACH_ADDRESS: usize = 20_000;
 
@@ -21,6 +23,8 @@ pub struct Sockets {
     poll: Poll,
     events: Events,
     streams: Vec<TcpStream>,
+    /// Of the session that all are to have.
+    cookie: Option<String>,
 }
 
 impl Sockets {
@@ -30,6 +34,7 @@ impl Sockets {
             poll: Poll::new().expect("a poll"),
             events: Events::with_capacity(EVENTS),
             streams: Vec::new(),
+            cookie: None,
         };
         sockets.open_more(server, count);
         sockets
@@ -38,7 +43,7 @@ impl Sockets {
     /// Opens `count` more.
     pub fn open_more(&mut self, server: &Server, count: usize) {
         for number in self.streams.len()..self.streams.len() + count {
-            let stream = connect(server, address(server.addr, number));
+            let stream = connect_with(&mut self.cookie, server, address(server.addr, number));
             stream.set_nodelay(true).expect("TCP_NODELAY");
             stream.set_nonblocking(true).expect("not to wait");
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -126,6 +131,11 @@ fn none_now(error: &io::Error) -> usize {
 
 /// A connection that waits, with a handshake and a greeting as the server's role has them.
 pub fn connect(server: &Server, addr: SocketAddr) -> TcpStream {
+    connect_with(&mut None, server, addr)
+}
+
+/// The same with the cookie of the first, where all are to have one session.
+fn connect_with(cookie: &mut Option<String>, server: &Server, addr: SocketAddr) -> TcpStream {
     if server.role.is_raw() {
         let mut stream = TcpStream::connect(addr).expect("connecting");
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
@@ -138,7 +148,16 @@ pub fn connect(server: &Server, addr: SocketAddr) -> TcpStream {
         stream.read_exact(&mut greeting).expect("a greeting");
         return stream;
     }
-    let mut client: Client = client::connect(addr, "/");
+    let mut handshake = Handshake::to(addr, "/");
+    if let Some(id) = cookie {
+        handshake = handshake.cookie(SESSION, id);
+    }
+    let mut client: Client = handshake.connect();
+    if server.role == Role::SharedEchoTogether {
+        let new = client.response.cookie(SESSION).map(str::to_owned);
+        assert!(new.is_some() != cookie.is_some(), "another session");
+        *cookie = new.or(cookie.take());
+    }
     if server.role.greets() {
         assert_eq!(client.recv_frame().opcode, BINARY, "no greeting");
     }

@@ -1,16 +1,14 @@
 //! Servers that echo in turns: each run has a fresh process, and the order changes from round to round.
 
 use super::procfs::cpu_time;
-use super::{Load, Role, Server, asked_for, median, micros, size_name};
-use std::time::{Duration, Instant};
+use super::{Load, Pace, Role, Server, asked_for, median, micros, size_name};
+use std::time::Instant;
 
 /// What is compared, and for how long.
 pub struct Turns<'a> {
     /// With the names they have in the table; the ratios are to the first.
     roles: &'a [(&'a str, Role)],
-    rounds: usize,
-    warm_up: Duration,
-    time: Duration,
+    pace: Pace,
 }
 
 /// A line of the table.
@@ -34,14 +32,11 @@ pub struct Figures {
 impl<'a> Turns<'a> {
     /// Briefly if that is asked for.
     pub fn of(roles: &'a [(&'a str, Role)]) -> Turns<'a> {
-        let quick = asked_for("quick");
-        let millis = |full, brief| Duration::from_millis(if quick { brief } else { full });
-        Turns {
-            roles,
-            rounds: if quick { 1 } else { 7 },
-            warm_up: millis(150, 20),
-            time: millis(400, 50),
-        }
+        Turns::at(Pace::new(7, 150, 400).or_brief(asked_for("quick")), roles)
+    }
+
+    pub fn at(pace: Pace, roles: &'a [(&'a str, Role)]) -> Turns<'a> {
+        Turns { roles, pace }
     }
 
     pub fn print_head(&self) {
@@ -68,7 +63,7 @@ impl<'a> Turns<'a> {
     /// The medians of each, in the order of the roles.
     pub fn measure(&self, point: Point) -> Vec<Figures> {
         let mut runs: Vec<Vec<Figures>> = self.roles.iter().map(|_| Vec::new()).collect();
-        for round in 0..self.rounds {
+        for round in 0..self.pace.rounds {
             let mut order: Vec<usize> = (0..runs.len()).collect();
             order.rotate_left(round / 2 % runs.len());
             if round % 2 == 1 {
@@ -113,9 +108,9 @@ impl<'a> Turns<'a> {
         if point.text {
             load.set_text(role, point.size);
         }
-        load.run_for(self.warm_up);
+        load.run_for(self.pace.warm_up);
         let (started, cpu) = (Instant::now(), cpu_time(server.pid()));
-        let messages = load.run_for(self.time) as f64;
+        let messages = load.run_for(self.pace.time) as f64;
         let cpu = cpu_time(server.pid()).saturating_sub(cpu);
         Figures {
             cpu_us: micros(cpu) / messages,
