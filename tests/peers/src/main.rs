@@ -1,9 +1,10 @@
 //! csp-websocket beside a raw TCP echo and published WebSocket servers, and codec beside codec.
 //!
 //! ```text
-//! cargo run --release -- run                          all of it, about an hour
+//! cargo run --release -- run                          all of it, within half an hour
 //! cargo run --release -- run quick                    briefly, at fewer points: only to see that all of it works
-//! cargo run --release -- run grid idle                these parts: grid, idle, handshakes, publish, codec
+//! cargo run --release -- run grid idle                these parts: grid, latency, scale, stream, idle,
+//!                                                     handshakes, publish, codec
 //! cargo run --release -- run --out results            where the tables and plots go [target/peers]
 //! cargo run --release -- serve tungstenite            one server, for another client
 //! ```
@@ -19,23 +20,15 @@ mod rig;
 mod servers;
 
 use lexopt::Arg::{Long, Value};
+use measure::PARTS;
 use report::Report;
 use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str =
-    "usage: run [quick] [grid] [idle] [handshakes] [publish] [codec] [--out DIR] | serve NAME";
-/// A part of a run.
-type Part = (&'static str, fn(&mut Report));
-const PARTS: [Part; 5] = [
-    ("grid", measure::grid),
-    ("idle", measure::idle),
-    ("handshakes", measure::handshakes),
-    ("publish", measure::publish),
-    ("codec", measure::codec),
-];
+const USAGE: &str = "usage: run [quick] [PART...] [--out DIR] | serve NAME";
+
 /// Open files for the largest number of connections.
 const FILES: usize = 10_200;
 
@@ -51,7 +44,7 @@ fn main() -> ExitCode {
         }
         Ok(Asked::Run { parts, folder }) => run(&parts, folder),
         Err(error) => {
-            eprintln!("{error}\n{USAGE}");
+            eprintln!("{error}\n{USAGE}\n{}", times());
             return ExitCode::from(2);
         }
     }
@@ -78,7 +71,7 @@ fn asked() -> Result<Asked, lexopt::Error> {
         ("serve", [name]) => Ok(Asked::Serve(name.clone())),
         ("run", parts) => {
             let known =
-                |word: &String| word == "quick" || PARTS.iter().any(|(name, _)| name == word);
+                |word: &String| word == "quick" || PARTS.iter().any(|part| part.name == word);
             match parts.iter().find(|word| !known(word)) {
                 Some(word) => Err(format!("there is no part {word:?}").into()),
                 None => Ok(Asked::Run {
@@ -96,12 +89,26 @@ fn run(asked: &[String], folder: PathBuf) {
     rig::stay_on_one_processor();
     let mut report = Report::new(folder);
     let all = asked.iter().all(|word| word == "quick");
-    for (name, part) in PARTS {
-        if all || asked.iter().any(|word| word == name) {
-            part(&mut report);
+    let quick = asked.iter().any(|word| word == "quick");
+    for part in PARTS {
+        if all || asked.iter().any(|word| word == part.name) {
+            (part.measure)(&mut report, quick);
             report.write();
         }
     }
+}
+
+/// What a run takes, part by part.
+fn times() -> String {
+    let minutes = |time: Duration| format!("{:.1} min", time.as_secs_f64() / 60.0);
+    let all = |quick| PARTS.iter().map(|part| (part.takes)(quick)).sum();
+    let parts = PARTS.map(|part| format!("{} {}", part.name, minutes((part.takes)(false))));
+    format!(
+        "parts: {}; all {}, quick {}",
+        parts.join(", "),
+        minutes(all(false)),
+        minutes(all(true))
+    )
 }
 
 /// In a process that the rig started for a server that is not the rig's own.

@@ -1,9 +1,9 @@
 //! Connections that open, shake hands, close, and begin again.
 
-use super::{names, order};
+use super::{Part, names, order};
 use crate::report::Report;
 use crate::rig::client::{CLOSE, Handshake, close_payload, frame};
-use crate::rig::{LIMIT, Role, Server, asked_for, median};
+use crate::rig::{LIMIT, Pace, Role, Server, median};
 use crate::servers::ECHOES;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -13,9 +13,16 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+pub const PART: Part = Part {
+    name: "handshakes",
+    takes,
+    measure,
+};
+
+const PACE: Pace = Pace::new(5, 200, 1_000);
 const AT_ONCE: [usize; 2] = [16, 64];
 
-pub fn handshakes(report: &mut Report) {
+fn measure(report: &mut Report, quick: bool) {
     report.section(
         "Handshakes",
         "Connections a second: connect, handshake, both close frames, end. The raw server echoes the request instead.",
@@ -23,23 +30,26 @@ pub fn handshakes(report: &mut Report) {
     let mut head = vec!["at once"];
     head.extend(names(&ECHOES));
     report.head(&head);
-    let quick = asked_for("quick");
-    let rounds = if quick { 1 } else { 7 };
-    let millis = |full, brief| Duration::from_millis(if quick { brief } else { full });
+    let pace = PACE.or_brief(quick);
     for at_once in AT_ONCE {
         let mut found: [Vec<f64>; ECHOES.len()] = Default::default();
-        for round in 0..rounds {
+        for round in 0..pace.rounds {
             for at in order(round, ECHOES.len()) {
                 let server = Server::start(ECHOES[at].1);
                 let mut clients = Clients::open(&server, at_once);
-                clients.run(millis(200, 20));
-                found[at].push(clients.run(millis(1_000, 100)));
+                clients.run(pace.warm_up);
+                found[at].push(clients.run(pace.time));
             }
         }
         let mut cells = vec![at_once.to_string()];
         cells.extend(found.map(|rates| format!("{:.0}", median(rates))));
         report.row(&cells);
     }
+}
+
+fn takes(quick: bool) -> Duration {
+    let pace = PACE.or_brief(quick);
+    AT_ONCE.map(|n| pace.takes(ECHOES.len(), n)).iter().sum()
 }
 
 /// So many connections on their way at all times.

@@ -1,19 +1,30 @@
 //! One message to many.
 
-use super::{names, order};
+use super::{Part, names, order};
 use crate::report::Report;
 use crate::rig::procfs::cpu_time;
-use crate::rig::{Role, Server, Subscribers, asked_for, median, micros, size_name, sockets_of};
+use crate::rig::{Pace, Role, Server, Subscribers, median, micros, size_name, sockets_of};
 use crate::servers::FANS;
 use std::time::Duration;
+
+pub const PART: Part = Part {
+    name: "publish",
+    takes,
+    measure,
+};
 
 const SUBSCRIBERS: [usize; 2] = [1_000, 10_000];
 const QUICK: [usize; 1] = [50];
 const SIZES: [usize; 3] = [16, 125, 1_024];
 /// Messages before the first that counts.
 const WARM_UP: usize = 3;
+/// Rounds, and messages in each.
+const FULL: (usize, usize) = (5, 20);
+const BRIEF: (usize, usize) = (1, 3);
+/// What one subscriber takes to send to and to read: about, to say what a run takes.
+const EACH: Duration = Duration::from_micros(4);
 
-pub fn publish(report: &mut Report) {
+fn measure(report: &mut Report, quick: bool) {
     report.section(
         "Publish",
         "Processor time of the whole server for each subscriber that a message goes to, in microseconds, while no \
@@ -22,10 +33,8 @@ pub fn publish(report: &mut Report) {
     let mut head = vec!["subscribers", "size"];
     head.extend(names(&FANS));
     report.head(&head);
-    let quick = asked_for("quick");
-    let (rounds, messages) = if quick { (1, 3) } else { (5, 20) };
-    for wanted in if quick { &QUICK[..] } else { &SUBSCRIBERS[..] } {
-        let subscribers = sockets_of(*wanted);
+    let (rounds, messages) = if quick { BRIEF } else { FULL };
+    for subscribers in subscribers(quick) {
         let mut found: [[Vec<f64>; SIZES.len()]; FANS.len()] = Default::default();
         for round in 0..rounds {
             for at in order(round, FANS.len()) {
@@ -39,6 +48,19 @@ pub fn publish(report: &mut Report) {
             report.row(&cells);
         }
     }
+}
+
+fn subscribers(quick: bool) -> impl Iterator<Item = usize> {
+    let wanted = if quick { &QUICK[..] } else { &SUBSCRIBERS[..] };
+    wanted.iter().map(|wanted| sockets_of(*wanted))
+}
+
+fn takes(quick: bool) -> Duration {
+    let (rounds, messages) = if quick { BRIEF } else { FULL };
+    let sent = (WARM_UP + messages) * SIZES.len();
+    let opening = Pace::new(rounds, 0, 0);
+    let of = |n| opening.takes(FANS.len(), n) + EACH * (rounds * FANS.len() * sent * n) as u32;
+    subscribers(quick).map(of).sum()
 }
 
 fn run(role: Role, subscribers: usize, messages: usize, found: &mut [Vec<f64>]) {

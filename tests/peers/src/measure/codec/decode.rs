@@ -1,6 +1,6 @@
 //! Whole masked frames, received, unmasked, validated.
 
-use super::{KEY, SIZES, Wire, Work, Works, row};
+use super::{KEY, SIZES, Wire, Work, Works, copy, row};
 use crate::report::Report;
 use crate::rig::client::{BINARY, TEXT, frame};
 use crate::rig::{TWO_SCRIPTS, size_name, text};
@@ -60,15 +60,6 @@ fn works(opcode: u8, payload: &[u8]) -> Works<'static> {
         ("fastwebsockets", fastwebsockets(wire())),
         ("tokio-websockets", tokio_websockets(wire())),
     ]
-}
-
-fn copy(from: Vec<u8>) -> Work<'static> {
-    let mut to = from.clone();
-    Box::new(move |times| {
-        for _ in 0..times {
-            black_box(&mut to).copy_from_slice(black_box(&from));
-        }
-    })
 }
 
 fn copy_and_validate(from: Vec<u8>) -> Work<'static> {

@@ -1,6 +1,6 @@
 //! Whole frames to send. Each is written when it is made; a large payload need not be copied for that.
 
-use super::{Wire, Work, rows};
+use super::{Wire, Work, copy, rows};
 use crate::report::Report;
 use crate::servers::event_loop;
 use csp_websocket::proto::{Conn, Kind, Limits, Span};
@@ -19,6 +19,7 @@ pub fn encoding(report: &mut Report) {
         let payload = vec![b'.'; size];
         let wire = || Wire::once(&[]);
         vec![
+            ("memcpy", copy(payload.clone())),
             ("csp", csp(wire(), payload.clone())),
             ("tungstenite", tungstenite(wire(), payload.clone())),
             ("fastwebsockets", fastwebsockets(wire(), payload.clone())),

@@ -1,7 +1,6 @@
-//! The parts of a frame's way: header, unmasking, validation. Where a package is missing, its part cannot be called
-//! from outside.
+//! The parts of a frame's way: header, unmasking, validation.
 
-use super::{KEY, SIZES, Works, row, rows};
+use super::{KEY, SIZES, Works, copy, row, rows};
 use crate::report::Report;
 use crate::rig::client::{BINARY, frame};
 use crate::rig::{size_name, text};
@@ -40,16 +39,9 @@ pub fn headers(report: &mut Report) {
 pub fn unmasking(report: &mut Report) {
     rows(report, "unmask", |size| {
         let from = vec![1_u8; size];
-        let (mut copied, mut ours, mut other) = (from.clone(), from.clone(), from.clone());
+        let (mut ours, mut other) = (from.clone(), from.clone());
         let works: Works<'_> = vec![
-            (
-                "memcpy",
-                Box::new(move |times| {
-                    for _ in 0..times {
-                        black_box(&mut copied).copy_from_slice(black_box(&from));
-                    }
-                }),
-            ),
+            ("memcpy", copy(from)),
             (
                 "csp",
                 Box::new(move |times| {
@@ -77,6 +69,7 @@ pub fn validation(report: &mut Report) {
         for size in SIZES {
             let bytes = text(sample, size).into_bytes();
             let works: Works<'_> = vec![
+                ("memcpy", copy(bytes.clone())),
                 ("std", {
                     let bytes = bytes.clone();
                     Box::new(move |times| {
