@@ -4,6 +4,7 @@ mod codec;
 mod grid;
 mod handshakes;
 mod idle;
+mod latency;
 mod plots;
 mod publish;
 
@@ -19,8 +20,9 @@ pub struct Part {
     pub measure: fn(&mut Report, quick: bool),
 }
 
-pub const PARTS: [Part; 5] = [
+pub const PARTS: [Part; 6] = [
     grid::PART,
+    latency::PART,
     idle::PART,
     handshakes::PART,
     publish::PART,
