@@ -7,6 +7,7 @@ mod idle;
 mod latency;
 mod plots;
 mod publish;
+mod stream;
 
 use crate::report::Report;
 use crate::rig::Role;
@@ -20,9 +21,10 @@ pub struct Part {
     pub measure: fn(&mut Report, quick: bool),
 }
 
-pub const PARTS: [Part; 6] = [
+pub const PARTS: [Part; 7] = [
     grid::PART,
     latency::PART,
+    stream::PART,
     idle::PART,
     handshakes::PART,
     publish::PART,
