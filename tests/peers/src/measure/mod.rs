@@ -7,6 +7,7 @@ mod idle;
 mod latency;
 mod plots;
 mod publish;
+mod scale;
 mod stream;
 
 use crate::report::Report;
@@ -21,9 +22,10 @@ pub struct Part {
     pub measure: fn(&mut Report, quick: bool),
 }
 
-pub const PARTS: [Part; 7] = [
+pub const PARTS: [Part; 8] = [
     grid::PART,
     latency::PART,
+    scale::PART,
     stream::PART,
     idle::PART,
     handshakes::PART,
