@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What a server process takes until it serves, and each connection until it is open: about, to say what a run takes.
 const START: Duration = Duration::from_millis(25);
-const CONNECT: Duration = Duration::from_micros(150);
+const CONNECT: Duration = Duration::from_micros(250);
 
 /// Rounds, in each of which every server has its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
