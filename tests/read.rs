@@ -477,6 +477,51 @@ fn read_into_uses_the_memory_of_its_buffer_again() {
     });
 }
 
+/// One buffer for messages of very different lengths, each of which has its own pattern, and those that come together.
+#[test]
+fn read_into_one_buffer_mixes_no_messages() {
+    const KIB: usize = 1_024;
+    let message =
+        |n: usize, len: usize| -> Vec<u8> { (0..len).map(|at| (at / 3 + n) as u8).collect() };
+    with_websocket(move |ws, client| {
+        let mut buf = Data::new();
+        let mut read = |ws: &mut WebSocket, expected: &[u8], what: usize| {
+            assert!(ws.read_into(&mut buf, usize::MAX, SOON).expect("a message"));
+            assert!(buf == Data::from(expected), "message {what}");
+        };
+        let sizes = [16, 64, 64, 20, 0, 100, 17, 300, 40, 40, 1, 64, 128, 127, 64];
+        for (n, kib) in sizes.into_iter().enumerate() {
+            let expected = message(n, kib * KIB + n % 3);
+            client.binary(&expected);
+            read(ws, &expected, n);
+        }
+        for (n, kib) in sizes.into_iter().enumerate() {
+            client.binary(&message(n, kib * KIB));
+            if n % 3 == 1 {
+                client.ping(b"between");
+            }
+        }
+        for (n, kib) in sizes.into_iter().enumerate() {
+            read(ws, &message(n, kib * KIB), n);
+        }
+        // A read that runs out of time in a large message, and one that wants only a part of it.
+        let (large, mut part) = (message(9, 64 * KIB), Data::new());
+        client.binary(&large);
+        read(ws, &large, 9);
+        let bytes = client::frame(true, 0, BINARY, Some([1, 2, 3, 4]), &large);
+        client.send_bytes(&bytes[..40 * KIB]);
+        let late = ws.read_into(&mut buf, usize::MAX, SHORT);
+        assert!(late.expect_err("not all").is_timeout() && buf.is_empty());
+        client.send_bytes(&bytes[40 * KIB..]);
+        assert!(ws.read_into(&mut buf, usize::MAX, SOON).expect("all"));
+        assert!(buf == Data::from(&large[..]));
+        client.binary(&large);
+        assert!(!ws.read_into(&mut buf, 20 * KIB, SOON).expect("a part"));
+        assert!(ws.read_into(&mut part, usize::MAX, SOON).expect("the rest"));
+        assert!([buf.as_bytes(), part.as_bytes()].concat() == large);
+    });
+}
+
 #[test]
 fn after_an_error_the_buffer_is_empty() {
     with_websocket(|ws, client| {

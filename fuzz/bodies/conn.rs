@@ -24,15 +24,18 @@ pub fn run(data: &[u8]) {
 
     let meaning = naive::decode(bytes, limits);
     wire::server_frames(&meaning.output);
-    for (cuts, want) in [
-        (&[][..], usize::MAX),
-        (&[1], usize::MAX),
-        (&cuts, want),
-        (&[], want),
-        (&[1], 1),
+    for (cuts, want, exchanges) in [
+        (&[][..], usize::MAX, false),
+        (&[1], usize::MAX, false),
+        (&cuts, want, false),
+        (&[], want, false),
+        (&[1], 1, false),
+        (&[], usize::MAX, true),
+        (&cuts, want, true),
     ] {
         let mut inbox = Inbox::with_sizes(min, max);
-        let (seen, output) = receive(&mut inbox, bytes, limits, cuts, want);
+        let mut other = exchanges.then(|| vec![0xee; min]);
+        let (seen, output) = receive(&mut inbox, bytes, limits, cuts, want, other.as_mut());
         assert_eq!(seen, meaning.seen, "cuts {cuts:?}, {want} wanted");
         assert_eq!(output, meaning.output, "cuts {cuts:?}, {want} wanted");
         assert!(inbox.space().len() <= max);
@@ -63,13 +66,15 @@ fn fill(inbox: &mut Inbox, bytes: &mut &[u8], cut: usize) {
     *bytes = later;
 }
 
-/// All that a connection says, and all that it answers.
+/// All that a connection says, and all that it answers. With `other` messages are taken by exchanging memory with it
+/// where that can be done.
 fn receive(
     inbox: &mut Inbox,
     mut bytes: &[u8],
     limits: Limits,
     cuts: &[usize],
     want: usize,
+    mut other: Option<&mut Vec<u8>>,
 ) -> (Vec<Seen>, Vec<u8>) {
     let mut conn = Conn::new(limits);
     let mut seen = Vec::new();
@@ -78,6 +83,21 @@ fn receive(
     while !bytes.is_empty() && !conn.is_over() {
         fill(inbox, &mut bytes, cuts.next().unwrap_or(usize::MAX));
         loop {
+            if let Some(other) = &mut other {
+                match conn.exchange(inbox, 0..=want, other) {
+                    Ok(true) => {
+                        assert!(inbox.unread().is_empty() && message.is_empty());
+                        assert!(other.len() <= want);
+                        seen.push(Seen::Message(Data::from(other.clone())));
+                        continue;
+                    }
+                    Ok(false) => {}
+                    Err(violation) => {
+                        seen.push(Seen::Violation(violation));
+                        continue;
+                    }
+                }
+            }
             match conn.receive(inbox, want) {
                 Ok(None) => break,
                 Ok(Some(Event::Data(piece))) => {

@@ -1,6 +1,6 @@
 //! A connection that owns a thread: its two sides, and its end.
 
-use super::gather::Ask;
+use super::gather::{Ask, LARGE};
 use super::incoming::Incoming;
 use super::line::{End, Line};
 use super::wire::{Duplex, Wire};
@@ -81,7 +81,11 @@ impl Dedicated {
 
     pub(crate) fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
         self.heed()?;
-        self.wire.send(kind, span, payload, self.buffering)
+        // A large one that no other will follow before the next wait is not copied to be written then.
+        let alone =
+            payload.len() >= LARGE && self.incoming.as_ref().is_some_and(Incoming::is_empty);
+        self.wire
+            .send(kind, span, payload, self.buffering && !alone)
     }
 
     pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// hold it.
 const POLLS: u32 = 64;
 
+/// Where a binary message of this size and more was read into, memory may change places with where bytes are received.
+pub(super) const LARGE: usize = 16 * 1_024;
+
 /// What a read asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
@@ -117,6 +120,17 @@ pub(super) trait Source {
     fn pinged(&mut self, patience: &Patience) -> Result<(), Status>;
     /// A close frame came, and if it was the first its answer is queued.
     fn close_came(&mut self);
+    /// Where nothing is there at all: waits as `fill` does, then takes a [`LARGE`] message of at most `most` bytes by
+    /// exchanging memory with `other`, if that can be done; see [`Conn::exchange`](crate::proto::Conn::exchange).
+    fn exchange(
+        &mut self,
+        other: &mut Vec<u8>,
+        most: usize,
+        patience: &mut Patience,
+    ) -> Result<bool, Status> {
+        let _ = (other, most, patience);
+        Ok(false)
+    }
     /// Waits for more bytes and takes them in.
     fn fill(&mut self, patience: &mut Patience) -> Result<(), Status>;
 }
@@ -130,6 +144,22 @@ pub(super) fn gather(
     ask: Ask,
     patience: &mut Patience,
 ) -> Result<bool, Status> {
+    if let Data::Binary(bytes) = buf
+        && bytes.len() >= LARGE
+        && !assembler.holds()
+    {
+        let mut other = std::mem::take(bytes);
+        let exchanged = source.exchange(&mut other, ask.len.min(ask.limit), patience);
+        if !matches!(exchanged, Ok(true)) {
+            other.clear();
+        }
+        let len = other.len();
+        *buf = Data::Binary(other);
+        if exchanged? {
+            source.came(Kind::Binary, len, true);
+            return Ok(true);
+        }
+    }
     let mut units = assembler.begin(buf, ask.len);
     while units < ask.enough {
         // Events are taken apart where they are: to move one costs more than all that is done with it.

@@ -5,7 +5,7 @@
 //! it changes, so a ping-pong costs one `recv` and one `send` a message.
 
 use super::Timing;
-use super::gather::{Ask, Patience, Source, gather};
+use super::gather::{Ask, LARGE, Patience, Source, gather};
 use super::line::{End, Line, is_timeout};
 use super::pace::{Allowance, Lag};
 use super::wire::Wire;
@@ -72,6 +72,11 @@ impl Incoming {
                 came: Uncounted::default(),
             },
         }
+    }
+
+    /// True if nothing that was received is unread.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.intake.inbox.unread().is_empty()
     }
 
     /// Counts what came with others and has not been counted yet.
@@ -148,6 +153,23 @@ impl Source for OwnThread<'_> {
     fn close_came(&mut self) {
         self.wire.line().blame(Why::Client);
         drop(self.wire.flush());
+    }
+
+    fn exchange(
+        &mut self,
+        other: &mut Vec<u8>,
+        most: usize,
+        patience: &mut Patience,
+    ) -> Result<bool, Status> {
+        if !self.intake.inbox.unread().is_empty() || self.wire.with(|conn| conn.is_amid()) {
+            return Ok(false);
+        }
+        self.fill(patience)?;
+        let inbox = &mut self.intake.inbox;
+        let exchanged = self
+            .wire
+            .with(|conn| conn.exchange(inbox, LARGE..=most, other));
+        exchanged.map_err(|violation| self.failed(violation))
     }
 
     fn fill(&mut self, patience: &mut Patience) -> Result<(), Status> {

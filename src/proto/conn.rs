@@ -10,7 +10,7 @@ use super::{
     CloseCode, CloseFrame, Decoded, Decoder, Event, Header, Inbox, Kind, MAX_CONTROL, Opcode,
     Piece, Segment, Stretch, Utf8, Violation, close,
 };
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// What a peer may ask a connection to take in one message. Checked at each frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,6 +230,42 @@ impl Conn {
         })))
     }
 
+    /// Takes the next message by exchanging memory with `other`, if it is a binary one of such a length, in one frame
+    /// that is all of `inbox`: to copy a large one costs as much as receiving it did. False, and nothing has happened, if
+    /// it is not, or if `other` is much larger than an inbox may be.
+    ///
+    /// The inbox is then as long as `other` was filled, and somewhat longer.
+    ///
+    /// # Errors
+    /// As [`Conn::receive`].
+    pub fn exchange(
+        &mut self,
+        inbox: &mut Inbox,
+        lengths: RangeInclusive<usize>,
+        other: &mut Vec<u8>,
+    ) -> Result<bool, Violation> {
+        if !self.is_between_messages() || other.capacity() > 2 * Inbox::MAX {
+            return Ok(false);
+        }
+        let most = self.limits.max_message.min(*lengths.end() as u64);
+        let least = *lengths.start() as u64;
+        let exchanged = self.decoder.exchange(inbox, least..=most, other);
+        match &exchanged {
+            Ok(true) => {
+                self.traffic.messages_in += 1;
+                self.traffic.bytes_in += other.len() as u64;
+            }
+            Ok(false) => {}
+            Err(violation) => self.fail(*violation),
+        }
+        exchanged
+    }
+
+    /// True if the next data frame begins a message that may be taken.
+    fn is_between_messages(&self) -> bool {
+        self.state == State::Open && self.arriving.is_none() && self.limits.max_fragments > 0
+    }
+
     /// The next message, if it is one frame that is there as a whole: what kind it is, and where it lies.
     #[inline]
     fn message(
@@ -237,7 +273,7 @@ impl Conn {
         inbox: &mut Inbox,
         want: usize,
     ) -> Result<Option<(Kind, Range<usize>)>, Violation> {
-        if self.state != State::Open || self.arriving.is_some() || self.limits.max_fragments == 0 {
+        if !self.is_between_messages() {
             return Ok(None);
         }
         let most = self.limits.max_message.min(want as u64);

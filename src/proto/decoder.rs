@@ -1,7 +1,7 @@
 //! Frames out of bytes: headers, and where their payload lies.
 
 use super::{Header, Inbox, Kind, Mask, Opcode, Violation};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// Takes frames apart without keeping them: a header, then its payload in stretches, unmasked in place.
 #[derive(Debug, Default)]
@@ -77,6 +77,35 @@ impl Decoder {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The next frame, if it is a whole binary message of such a length and all that has come: its payload changes places
+    /// with `other`. Nothing has happened otherwise.
+    ///
+    /// # Errors
+    /// Those of [`Header::parse`].
+    pub(super) fn exchange(
+        &mut self,
+        inbox: &mut Inbox,
+        lengths: RangeInclusive<u64>,
+        other: &mut Vec<u8>,
+    ) -> Result<bool, Violation> {
+        if self.frame.is_some() {
+            return Ok(false);
+        }
+        let unread = inbox.unread();
+        let Some((header, head)) = Header::parse(unread)? else {
+            return Ok(false);
+        };
+        let len = unread.len() - head;
+        let is_it = header.opcode == Opcode::Data(Kind::Binary)
+            && header.fin
+            && header.len == len as u64
+            && lengths.contains(&header.len);
+        if is_it {
+            inbox.exchange(len, Mask::new(header.key), other);
+        }
+        Ok(is_it)
     }
 
     /// The next header or stretch, `None` if more bytes are needed. A stretch of data is at most `most`

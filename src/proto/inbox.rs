@@ -1,6 +1,10 @@
 //! The one buffer that received bytes go through.
 
+use super::Mask;
 use std::ops::Range;
+
+/// What is moved and unmasked at once.
+const STRETCH: usize = 4 * 1_024;
 
 /// Received bytes that have not been consumed yet, and room for more.
 ///
@@ -111,6 +115,24 @@ impl Inbox {
     /// The bytes at a place that [`Inbox::consume`] gave.
     pub fn slice(&self, at: Range<usize>) -> &[u8] {
         self.bytes.get(at).unwrap_or_default()
+    }
+
+    /// Changes places with `other`, which gets the bytes of the last `len` that wait here, unmasked, and nothing else;
+    /// those before them are done with. The memory of `other` is used from now on as far as it is filled.
+    pub(super) fn exchange(&mut self, len: usize, mut mask: Mask, other: &mut Vec<u8>) {
+        let from = self.end.saturating_sub(len);
+        // To the front in stretches, each of which is at hand when it is unmasked.
+        for at in (0..len).step_by(STRETCH) {
+            let stretch = STRETCH.min(len - at);
+            self.bytes.copy_within(from + at..from + at + stretch, at);
+            mask.apply(self.slice_mut(at..at + stretch));
+        }
+        self.bytes.truncate(len);
+        std::mem::swap(&mut self.bytes, other);
+        // Room for a header and more, so that another message of this length does not fill it up.
+        let size = (self.bytes.len() + Inbox::MIN).clamp(self.min, self.max);
+        self.bytes.resize(size, 0);
+        (self.start, self.end, self.filled_up) = (0, 0, false);
     }
 
     /// The same, to change them in place.

@@ -343,3 +343,55 @@ fn a_pong_that_waits_does_not_come_between_a_header_and_its_payload() {
     conn.written(conn.output().len());
     assert_eq!(conn.output(), b"");
 }
+
+/// Messages of any length, one after the other through the same two pieces of memory, and what stands in the way.
+#[test]
+fn a_message_changes_places_with_what_the_last_was_read_into() {
+    let mut conn = Conn::new(Limits::default());
+    let mut inbox = Inbox::new();
+    let mut put = |conn: &mut Conn, bytes: &[u8], other: &mut Vec<u8>| {
+        inbox.put(bytes);
+        let exchanged = conn.exchange(&mut inbox, 100..=50_000, other);
+        let mut got = Data::new();
+        while let Ok(Some(Event::Data(piece))) = conn.receive(&mut inbox, usize::MAX) {
+            got.push(&piece);
+        }
+        (exchanged, got)
+    };
+    let mut other = Vec::new();
+    let mut messages = 0;
+    for len in [100, 101, 50_000, 127, 4_095, 4_097, 40_000, 65, 126, 30_001] {
+        let message: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        let (exchanged, got) = put(&mut conn, &frame(0x82, &message), &mut other);
+        assert_eq!(exchanged, Ok(len >= 100), "{len}");
+        let got = if len >= 100 { &other } else { got.as_bytes() };
+        assert!(message == got, "{len}");
+        messages += 1;
+        assert_eq!(conn.traffic().messages_in, messages);
+    }
+    let fine = frame(0x82, &[7; 200]);
+    let no: [(&str, Vec<u8>); 5] = [
+        ("text", frame(0x81, &[7; 200])),
+        ("too long", frame(0x82, &[7; 50_001])),
+        ("a fragment", frames(&[(0x02, &[7; 200]), (0x80, b"")])),
+        ("another behind it", [fine.clone(), fine.clone()].concat()),
+        (
+            "a ping before it",
+            [frame(0x89, b""), fine.clone()].concat(),
+        ),
+    ];
+    for (name, bytes) in no {
+        let before = other.clone();
+        assert_eq!(put(&mut conn, &bytes, &mut other).0, Ok(false), "{name}");
+        assert_eq!(other, before, "{name}");
+    }
+    let mut huge = Vec::with_capacity(4 * Inbox::MAX);
+    assert_eq!(
+        put(&mut conn, &fine, &mut huge).0,
+        Ok(false),
+        "it would stay"
+    );
+    let bad = put(&mut conn, b"\x92\x80\0\0\0\0", &mut other).0;
+    assert_eq!(bad, Err(Violation::ReservedBits));
+    assert_eq!(conn.own_close(), Some(CloseCode::PROTOCOL));
+}
