@@ -14,6 +14,7 @@ use crate::server::WebSocketServer;
 use crate::socket::is_of_one_connection;
 use crate::status::{Limit, Misuse, Status};
 use check::check;
+use socket2::SockRef;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +23,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+/// Connections that may wait to be accepted, as far as the system lets them: after a restart all come back at once.
+const QUEUE: i32 = 4_096;
 
 /// A listener with routes.
 ///
@@ -56,10 +60,13 @@ impl Gateway {
     /// # Errors
     /// [`Status::Io`]: none of them can; [`Misuse::BadConfig`].
     pub fn bind(addr: impl ToSocketAddrs, config: Config) -> Result<Gateway, Status> {
-        Gateway::from_listener(TcpListener::bind(addr)?, config)
+        let listener = TcpListener::bind(addr)?;
+        // Listening once more sets the length of the queue; it is 128 as the standard library has it.
+        SockRef::from(&listener).listen(QUEUE)?;
+        Gateway::from_listener(listener, config)
     }
 
-    /// Takes over a listener that listens already.
+    /// Takes over a listener that listens already, with whatever queue it has.
     ///
     /// # Errors
     /// [`Status::Io`]; [`Misuse::BadConfig`].

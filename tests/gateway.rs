@@ -69,6 +69,25 @@ fn run_serves_until_a_shutdown_and_leaves_the_port() {
     never.spawn().join().expect("ends at once");
 }
 
+/// Nobody accepts yet, and everybody comes at once.
+#[test]
+fn more_can_wait_to_be_accepted_than_the_standard_library_lets() {
+    const CLIENTS: usize = 300;
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    if most.trim().parse().unwrap_or(0) <= CLIENTS {
+        return; // the system lets nobody have such a queue
+    }
+    let gateway = Gateway::bind("127.0.0.1:0", Config::default()).expect("a port");
+    let addr = gateway.handle().local_addr();
+    // One that finds no room would not be told so, but try again after a second, and again.
+    let clients: Vec<TcpStream> = (0..CLIENTS)
+        .map(|n| {
+            TcpStream::connect_timeout(&addr, ms(900)).unwrap_or_else(|e| panic!("client {n}: {e}"))
+        })
+        .collect();
+    drop(clients);
+}
+
 #[test]
 fn a_running_gateway_outlives_its_owner_and_is_waited_for_after_a_shutdown() {
     let gateway = Gateway::bind("127.0.0.1:0", Config::default()).expect("bind");
