@@ -31,4 +31,6 @@ pub(crate) use either::{Link, Outlet};
 pub(crate) use faulty::{Cut, Dice, Fault, Faulty, Noise};
 pub(crate) use gather::Ask;
 pub(crate) use line::{End, Line, StuckWatch, is_timeout};
-pub(crate) use shared::{Common, Hosted, Hub, Job, Poll, Queue, Reading, Rules, Shared, SharedEnd};
+pub(crate) use shared::{
+    Common, Hosted, Hub, Job, Next, Poll, Queue, Reading, Rules, Shared, SharedEnd, Start,
+};

@@ -9,7 +9,7 @@ pub(crate) use pool::Pool;
 use super::ended;
 use super::guarded;
 use super::open::Opened;
-use crate::link::{End, Hosted, Reading, Shared};
+use crate::link::{End, Hosted, Next, Reading, Shared, Start};
 use crate::proto::{CloseCode, Data};
 use crate::server::{Delivery, WebSocketServer};
 use crate::session::Attached;
@@ -59,10 +59,8 @@ pub(super) fn run(opened: Opened, place: Place) {
 
 /// What a turn has come to.
 enum Outcome {
-    /// All that was there has been handed over.
-    Rests,
-    /// There may be more.
-    Pauses,
+    /// There is nothing more to do, or it is known who does it.
+    Goes(Next),
     /// The connection is to end.
     Ends,
 }
@@ -72,17 +70,16 @@ impl Hosted for Serving {
         mut self: Box<Self>,
         shared: &Arc<Shared>,
         reading: Box<Reading>,
-        offers: usize,
+        start: Start,
     ) -> Box<Reading> {
         let Some(end) = self.ws.shared_end() else {
             return reading;
         };
         end.begin_turn(reading);
-        self.offer(shared, offers);
-        let (over, more) = match self.messages(shared) {
-            Outcome::Rests => (false, false),
-            Outcome::Pauses => (false, true),
-            Outcome::Ends => (self.end(shared), false),
+        self.offer(shared, start.offers);
+        let (over, next) = match self.messages(shared, start) {
+            Outcome::Goes(next) => (false, next),
+            Outcome::Ends => (self.end(shared), Next::Rest),
         };
         let Some(end) = self.ws.shared_end() else {
             return Box::default();
@@ -91,7 +88,7 @@ impl Hosted for Serving {
         if over {
             self.over(shared);
         } else {
-            shared.rest(self, more, begun);
+            shared.rest(self, next, begun);
         }
         reading
     }
@@ -113,12 +110,12 @@ impl Serving {
     }
 
     /// Hands the messages that are there to the server.
-    fn messages(&mut self, shared: &Arc<Shared>) -> Outcome {
-        let mut kept = true;
+    fn messages(&mut self, shared: &Arc<Shared>, start: Start) -> Outcome {
+        let mut kept = start.offers > 0 || !start.may_read;
         for _ in 0..BATCH {
             if kept && !shared.may_read() {
                 return match shared.is_open() && shared.asked().is_none() {
-                    true => Outcome::Rests,
+                    true => Outcome::Goes(Next::Rest),
                     false => Outcome::Ends,
                 };
             }
@@ -132,9 +129,11 @@ impl Serving {
                     kept = left.is_some();
                     if let Some(data) = left {
                         shared.keep(data);
+                    } else if self.ws.shared_end().is_some_and(|end| end.is_drained()) {
+                        return Outcome::Goes(Next::Look);
                     }
                 }
-                Err(Status::Timeout) => return Outcome::Rests,
+                Err(Status::Timeout) => return Outcome::Goes(Next::Rest),
                 Err(status) => {
                     if !status.is_closed() {
                         log::debug!("{}: {status}", self.ws.card());
@@ -143,7 +142,7 @@ impl Serving {
                 }
             }
         }
-        Outcome::Pauses
+        Outcome::Goes(Next::Again)
     }
 
     /// One message; what the server leaves for a read.

@@ -129,8 +129,11 @@ impl Shared {
 
     /// True if the turn may take another message; else reading stops until some of what is kept has been read.
     pub(crate) fn may_read(&self) -> bool {
-        let mut state = self.lock();
-        state.paused = self.is_full(&state);
+        self.may_read_now(&mut self.lock())
+    }
+
+    pub(super) fn may_read_now(&self, state: &mut State) -> bool {
+        state.paused = self.is_full(state);
         if state.paused && state.ended {
             // Nobody is there to be answered, and nothing more is taken in.
             state.lose();

@@ -102,14 +102,33 @@ pub(crate) struct Rules {
 
 /// What is hosted on a shared connection while nobody has the turn.
 pub(crate) trait Hosted: Send {
-    /// Does what there is to do, and gives itself back by [`Shared::rest`] unless it is over. The first `offers`
-    /// messages that are kept are to be offered again.
+    /// Does what there is to do, and gives itself back by [`Shared::rest`] unless it is over.
     fn turn(
         self: Box<Self>,
         shared: &Arc<Shared>,
         reading: Box<Reading>,
-        offers: usize,
+        start: Start,
     ) -> Box<Reading>;
+}
+
+/// How a connection stands when a turn begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// So many messages that are kept are to be offered again.
+    pub(crate) offers: usize,
+    /// Another message may be taken.
+    pub(crate) may_read: bool,
+}
+
+/// What follows a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing, unless somebody has called meanwhile.
+    Rest,
+    /// The same, but nobody has looked yet whether somebody had asked for the end before.
+    Look,
+    /// Another turn, behind all others.
+    Again,
 }
 
 /// One shared connection.
@@ -302,17 +321,20 @@ impl Shared {
         }
         state.turn = Turn::Running;
         let hosted = state.hosted.take();
-        let offers = state.take_offer();
+        let start = Start {
+            offers: state.take_offer(),
+            may_read: self.may_read_now(&mut state),
+        };
         drop(state);
         match hosted {
-            Some(hosted) => hosted.turn(self, reading, offers),
+            Some(hosted) => hosted.turn(self, reading, start),
             None => reading,
         }
     }
 
-    /// The turn ends: all that was written goes out, as far as it goes, and what is hosted is given back. `again` asks
-    /// for another turn, behind all others; `begun` says that a part of a frame's header has come.
-    pub(crate) fn rest(self: &Arc<Self>, hosted: Box<dyn Hosted>, again: bool, begun: bool) {
+    /// The turn ends: all that was written goes out, as far as it goes, and what is hosted is given back. `begun` says
+    /// that a part of a frame's header has come.
+    pub(crate) fn rest(self: &Arc<Self>, hosted: Box<dyn Hosted>, next: Next, begun: bool) {
         let mut state = self.lock();
         state.hosted = Some(hosted);
         state.amid = begun || state.conn.is_amid();
@@ -323,7 +345,13 @@ impl Shared {
         if state.is_flushed() {
             state.conn.shrink();
         }
-        let receivable = !state.paused && state.conn.is_open() && state.readable;
+        let open = state.conn.is_open();
+        let again = match next {
+            Next::Rest => false,
+            Next::Look => !open || state.asked().is_some(),
+            Next::Again => true,
+        };
+        let receivable = !state.paused && open && state.readable;
         if again || receivable || state.turn == Turn::RunningAgain {
             state.turn = Turn::Queued;
             self.hub.queue.push_again(Arc::clone(self));
