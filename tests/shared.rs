@@ -4,7 +4,7 @@ mod client;
 mod serve;
 mod sharing;
 
-use client::{Client, Message};
+use client::{Client, Message, TEXT};
 use csp_websocket::{
     Config, Data, Delivery, Mode, PreServer, READ_TIMEOUT, Status, WebSocket, WebSocketId,
     WebSocketServer,
@@ -448,4 +448,42 @@ fn a_flood_does_not_stretch_the_time_of_a_read() {
     }
     drop(served);
     flood.join().unwrap();
+}
+
+/// The end is asked for while the rest of what came, more than one turn takes, waits for the next turn.
+#[test]
+fn an_end_that_was_asked_for_between_two_turns_is_seen_in_the_second() {
+    let one_worker = config(|c| c.shared.workers = 1);
+    let (arrive, arrived) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let served = serve(one_worker, move || {
+        let (arrive, gate) = (arrive.clone(), Arc::clone(&gate));
+        Shared {
+            server: |_: &mut WebSocket| Ok(()),
+            message: move |_: &mut WebSocket, data: Data| {
+                if data == "wait" {
+                    arrive.send(()).expect("the test");
+                    gate.lock().expect("the gate").recv().expect("the test");
+                }
+                Ok(Delivery::Done)
+            },
+        }
+    });
+    let mut loud = served.connect();
+    until("it is open", || served.handle().websockets().len() == 1);
+    let session = served.handle().websockets()[0].session_id.clone();
+    let mut other = served.connect();
+    let text = |text: &str| client::frame(true, 0, TEXT, Some([1, 2, 3, 4]), text.as_bytes());
+    loud.send_bytes(&[text("wait"), text("more").repeat(70)].concat());
+    told(&arrived);
+    other.text("wait");
+    let waits = || served.handle().counters().turns_queued == 1;
+    until("the other waits for its turn", waits);
+    open.send(()).expect("the worker");
+    told(&arrived);
+    until("the rest waits for its turn", waits);
+    assert!(served.handle().sessions().end(&session));
+    open.send(()).expect("the worker");
+    loud.expect_close(1_008);
 }

@@ -25,8 +25,6 @@ pub(crate) struct Reading {
     pub(super) inbox: Inbox,
     /// Messages that came since they were last counted.
     came: Uncounted,
-    /// The last receive took all that there was.
-    emptied: bool,
 }
 
 impl Reading {
@@ -34,7 +32,6 @@ impl Reading {
         Reading {
             inbox,
             came: Uncounted::default(),
-            emptied: false,
         }
     }
 }
@@ -166,7 +163,6 @@ impl SharedEnd {
             reading.inbox.put(&self.left);
             self.left = Box::default();
         }
-        reading.emptied = false;
         self.reading = Some(reading);
         self.receives = RECEIVES;
     }
@@ -180,10 +176,10 @@ impl SharedEnd {
             .map(|_| data)
     }
 
-    /// True if all that was received has been gone through, and there was no more then.
+    /// True if all that was received has been gone through.
     pub(crate) fn is_drained(&self) -> bool {
         let reading = self.reading.as_ref();
-        reading.is_some_and(|reading| reading.emptied && reading.inbox.unread().is_empty())
+        reading.is_none_or(|reading| reading.inbox.unread().is_empty())
     }
 
     /// The turn ends: what was lent is given back. True if a part of a frame's header has come.
@@ -266,7 +262,7 @@ impl Source for OwnTurn<'_> {
 
     /// Messages that came together are counted together, with the last of them.
     fn came(&mut self, kind: Kind, bytes: usize, ends: bool) {
-        let Reading { inbox, came, .. } = &mut *self.reading;
+        let Reading { inbox, came } = &mut *self.reading;
         came.add(kind, ends, bytes);
         if inbox.unread().is_empty() {
             self.shared.hub.tally.came(came);
@@ -331,7 +327,6 @@ impl Source for OwnTurn<'_> {
                 *self.receives = self.receives.saturating_sub(1);
                 match state.receive(&mut self.reading.inbox) {
                     Some(true) => {
-                        self.reading.emptied = !state.readable;
                         self.state = Some(state);
                         return Ok(());
                     }
