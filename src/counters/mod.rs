@@ -4,8 +4,10 @@
 //! the gateway's one [`Tally`], plain atomics without a lock, and [`Counters`] is what somebody reads of it.
 //!
 //! What is counted for every message stands in several [`Shard`]s, one of which a thread takes for good: no two
-//! processors that are busy at once want the same cache line, and a message costs two additions to memory that the
-//! processor has at hand. What is open or waits at the moment is not counted here; it is looked up when asked for.
+//! processors that are busy at once want the same cache line. Messages that came or go together are added up by whoever
+//! reads or writes them ([`Uncounted`]) and cost no more than one: an addition that other processors may look at is as dear
+//! as all else that is done for a small message. What is open or waits at the moment is not counted here; it is looked
+//! up when asked for.
 //!
 //! ```text
 //!  mod         the live counts

@@ -48,7 +48,8 @@ pub struct Counters {
     /// The same by the close code that the client sent. `1005` is a close frame without one; `none` is a connection
     /// that was lost, or a close that was not answered.
     pub closes_received: BTreeMap<String, u64>,
-    /// Text that came. A message counts when its end has been read, its bytes as they are.
+    /// Text that came. A message counts when its end has been read, its bytes as they are; messages that came together
+    /// may count with the last of them, and those that are written together when they go out.
     pub text_in: Flow,
     /// Binary data that came, in raw mode too.
     pub binary_in: Flow,
