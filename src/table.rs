@@ -2,6 +2,7 @@
 
 mod addresses;
 mod gone;
+mod slots;
 
 use crate::config::Config;
 use crate::id::{SessionId, WebSocketId};
@@ -12,9 +13,11 @@ use crate::sync::{Condvar, Mutex, lock, wait};
 use crate::why::Why;
 use addresses::Addresses;
 use gone::Gone;
-use std::collections::{BTreeMap, HashMap};
+use slots::Slots;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,11 +54,15 @@ const BATCH: usize = 64;
 
 /// How long a shared WebSocket may go without a look of the clock.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Those at which the clock looks at once.
+const LOOKS: usize = 256;
 
 /// What is known of one WebSocket, and does not change.
 #[derive(Debug)]
 pub(crate) struct Card {
     pub(crate) id: WebSocketId,
+    /// Its connection's, see [`Place::number`].
+    pub(crate) number: u32,
     pub(crate) session: Session,
     /// The path of its route.
     pub(crate) path: Arc<str>,
@@ -91,9 +98,9 @@ pub(crate) struct Table {
 
 #[derive(Debug, Default)]
 struct Entries {
-    next: usize,
-    by_number: HashMap<usize, Entry>,
-    by_id: HashMap<WebSocketId, usize>,
+    by_number: Slots<Entry>,
+    /// A look-up goes by a keyed hash and the card itself.
+    by_id: HashSet<Arc<Card>>,
     gone: Gone,
     addresses: Addresses,
     /// Nobody is let in any more.
@@ -130,6 +137,19 @@ impl Entries {
         let waiting = lines.filter(|line| line.asked().is_none());
         waiting.take(BATCH).for_each(|line| line.ask(End::Shutdown));
     }
+
+    /// Some of those for which it may be time, from this number on, with the idle time of each one's session.
+    fn due(&self, from: u32, now: Instant) -> Vec<(u32, Arc<Shared>, Duration)> {
+        let all = self.by_number.from(from);
+        let due = all.filter_map(|(number, entry)| match &entry.watch {
+            Watch::Shared(shared, at) if *at <= now => {
+                let idle = entry.card.as_ref()?.session.app_timeout();
+                Some((number, Arc::clone(shared), idle))
+            }
+            _ => None,
+        });
+        due.take(LOOKS).collect()
+    }
 }
 
 impl Entry {
@@ -145,7 +165,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Place {
     table: Arc<Table>,
-    number: usize,
+    number: u32,
 }
 
 impl Table {
@@ -173,18 +193,15 @@ impl Table {
                 Some(Box::new(counted.ok_or(Limit::ConnectionsPerAddress)?))
             }
         };
-        let number = entries.next;
-        entries.next += 1;
         let entry = Entry {
             line: Arc::clone(line),
             card: None,
             watch: Watch::Sends(StuckWatch::new(Instant::now())),
             address,
         };
-        entries.by_number.insert(number, entry);
         Ok(Place {
             table: Arc::clone(self),
-            number,
+            number: entries.by_number.insert(entry),
         })
     }
 
@@ -211,10 +228,10 @@ impl Table {
         else {
             return;
         };
-        let mut asked = entries.by_number.hasher().hash_one(batches);
+        let mut asked = entries.by_id.hasher().hash_one(batches);
         while entries.waits_to_be_asked() {
             // Half to one and a half of it, so that gateways that stop together do not keep time.
-            asked = entries.by_number.hasher().hash_one(asked);
+            asked = entries.by_id.hasher().hash_one(asked);
             let until =
                 Instant::now() + pause / 2 + pause.mul_f64((asked % 1_024) as f64 / 1_024.0);
             drop(entries);
@@ -227,13 +244,13 @@ impl Table {
     /// Asks those to end who have been open for `lifetime`, each up to a tenth earlier.
     pub(crate) fn end_old(&self, now: Instant, lifetime: Duration) {
         let entries = lock(&self.entries);
-        for (number, entry) in &entries.by_number {
+        for (number, entry) in entries.by_number.from(0) {
             let Some(card) = &entry.card else {
                 continue;
             };
             let age = now.saturating_duration_since(card.opened);
             if age >= lifetime - lifetime / 10 && entry.line.asked().is_none() {
-                let lot = entries.by_number.hasher().hash_one(number) % 1_024;
+                let lot = entries.by_id.hasher().hash_one(number) % 1_024;
                 if age >= lifetime - (lifetime / 10).mul_f64(lot as f64 / 1_024.0) {
                     entry.line.ask(End::Lifetime);
                 }
@@ -286,11 +303,11 @@ impl Table {
 
     fn look_up(&self, id: &WebSocketId) -> Result<(Arc<Shared>, Arc<Card>), Status> {
         let entries = lock(&self.entries);
-        let number = entries.by_id.get(id);
-        let entry = number.and_then(|number| entries.by_number.get(number));
-        match entry.map(|entry| (entry.shared(), &entry.card)) {
-            Some((Some(shared), Some(card))) => Ok((Arc::clone(shared), Arc::clone(card))),
-            Some(_) => Err(Misuse::NotShared.into()),
+        let card = entries.by_id.get(id);
+        let entry = card.and_then(|card| Some((card, entries.by_number.get(card.number)?)));
+        match entry.map(|(card, entry)| (card, entry.shared())) {
+            Some((card, Some(shared))) => Ok((Arc::clone(shared), Arc::clone(card))),
+            Some((_, None)) => Err(Misuse::NotShared.into()),
             None if entries.gone.has(id) => Err(Misuse::Gone.into()),
             None => Err(Misuse::UnknownId.into()),
         }
@@ -299,32 +316,30 @@ impl Table {
     /// Gives those shared WebSockets their look at the clock for which it may be time. The others are passed over
     /// without a touch: there may be very many, and nothing to do for them.
     pub(crate) fn tick_shared(&self, now: Instant) {
-        let due: Vec<(usize, Arc<Shared>, Duration)> = {
-            let entries = lock(&self.entries);
-            let all = entries.by_number.iter();
-            all.filter_map(|(number, entry)| match &entry.watch {
-                Watch::Shared(shared, at) if *at <= now => {
-                    let idle = entry.card.as_ref()?.session.app_timeout();
-                    Some((*number, Arc::clone(shared), idle))
+        let mut from = 0;
+        loop {
+            let due = lock(&self.entries).due(from, now);
+            let Some((last, ..)) = due.last() else {
+                return;
+            };
+            from = last + 1;
+            let looked: Vec<Instant> = due
+                .iter()
+                .map(|(_, shared, idle)| {
+                    let soon = now + LOOK_AGAIN;
+                    let next = shared.tick(now, *idle).unwrap_or(soon);
+                    // A session's idle time may be set to another one at any time.
+                    next.min(soon).max(now)
+                })
+                .collect();
+            let mut entries = lock(&self.entries);
+            for ((number, shared, _), at) in due.iter().zip(looked) {
+                let entry = entries.by_number.get_mut(*number);
+                if let Some(Watch::Shared(same, look_at)) = entry.map(|entry| &mut entry.watch)
+                    && Arc::ptr_eq(same, shared)
+                {
+                    *look_at = at;
                 }
-                _ => None,
-            })
-            .collect()
-        };
-        let looked: Vec<(usize, Instant)> = due
-            .into_iter()
-            .map(|(number, shared, idle)| {
-                let soon = now + LOOK_AGAIN;
-                let next = shared.tick(now, idle).unwrap_or(soon);
-                // A session's idle time may be set to another one at any time.
-                (number, next.min(soon).max(now))
-            })
-            .collect();
-        let mut entries = lock(&self.entries);
-        for (number, at) in looked {
-            let entry = entries.by_number.get_mut(&number);
-            if let Some(Watch::Shared(_, look_at)) = entry.map(|entry| &mut entry.watch) {
-                *look_at = at;
             }
         }
     }
@@ -367,6 +382,27 @@ impl Table {
     }
 }
 
+/// A card is found by its ID.
+impl Borrow<WebSocketId> for Arc<Card> {
+    fn borrow(&self) -> &WebSocketId {
+        &self.id
+    }
+}
+
+impl Hash for Card {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+impl PartialEq for Card {
+    fn eq(&self, other: &Card) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Card {}
+
 /// How log lines name it: the beginning of its ID, the client, the route.
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -388,8 +424,8 @@ impl Card {
 }
 
 impl Place {
-    /// Number of the connection, for the name of its thread.
-    pub(crate) fn number(&self) -> usize {
+    /// Number of the connection, for as long as it is there.
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
@@ -397,12 +433,12 @@ impl Place {
     pub(crate) fn register(&self, card: &Arc<Card>, shared: Option<&Arc<Shared>>) {
         let mut entries = lock(&self.table.entries);
         let entries = &mut *entries;
-        if let Some(entry) = entries.by_number.get_mut(&self.number) {
+        if let Some(entry) = entries.by_number.get_mut(self.number) {
             entry.card = Some(Arc::clone(card));
             if let Some(shared) = shared {
                 entry.watch = Watch::Shared(Arc::clone(shared), Instant::now());
             }
-            entries.by_id.insert(card.id.clone(), self.number);
+            entries.by_id.insert(Arc::clone(card));
         }
     }
 }
@@ -410,9 +446,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut entries = lock(&self.table.entries);
-        let entry = entries.by_number.remove(&self.number);
+        let entry = entries.by_number.remove(self.number);
         if let Some(card) = entry.as_ref().and_then(|entry| entry.card.as_ref()) {
-            entries.by_id.remove(&card.id);
+            entries.by_id.remove(card);
             entries.gone.remember(card.id.clone());
         }
         if let Some(ip) = entry.as_ref().and_then(|entry| entry.address.as_deref()) {

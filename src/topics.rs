@@ -4,6 +4,7 @@ use crate::link::{Common, Shared};
 use crate::proto::Data;
 use crate::sync::{Mutex, lock};
 use std::collections::{BTreeMap, HashMap};
+use std::ptr;
 use std::sync::Arc;
 
 /// The topics of a gateway: those that somebody is subscribed to.
@@ -14,7 +15,7 @@ pub(crate) struct Topics {
 
 #[derive(Debug, Default)]
 struct Topic {
-    /// By the connection's number: in the order they came, which is how their memory lies.
+    /// By where their memory lies, which is the cheapest order to go through them.
     subscribers: Mutex<BTreeMap<usize, Arc<Shared>>>,
     /// Held while a message goes out, so that all subscribers get the messages of all publishers in one order.
     order: Mutex<()>,
@@ -30,13 +31,13 @@ impl Topics {
                 None => Arc::from(name),
             };
             let topic = topics.entry(Arc::clone(&name)).or_default();
-            lock(&topic.subscribers).insert(shared.number(), Arc::clone(shared));
+            lock(&topic.subscribers).insert(address(shared), Arc::clone(shared));
             name
         };
         // In this order: a connection that ends meanwhile either takes the note with it or is found over here.
         let noted = shared.note_topic(&name);
         if !noted {
-            self.leave(&name, shared.number());
+            self.leave(&name, shared);
         }
         noted
     }
@@ -44,18 +45,18 @@ impl Topics {
     /// Takes that back; nothing happens to one that was not subscribed.
     pub(crate) fn unsubscribe(&self, name: &str, shared: &Shared) {
         shared.forget_topic(name);
-        self.leave(name, shared.number());
+        self.leave(name, shared);
     }
 
     /// Takes a connection out of a topic; a topic without any is forgotten.
-    pub(crate) fn leave(&self, name: &str, number: usize) {
+    pub(crate) fn leave(&self, name: &str, shared: &Shared) {
         let mut topics = lock(&self.by_name);
         let Some(topic) = topics.get(name) else {
             return;
         };
         let (left, empty) = {
             let mut subscribers = lock(&topic.subscribers);
-            (subscribers.remove(&number), subscribers.is_empty())
+            (subscribers.remove(&address(shared)), subscribers.is_empty())
         };
         if empty {
             topics.remove(name);
@@ -82,4 +83,8 @@ impl Topics {
         let took = |shared: &&Arc<Shared>| shared.send_common(&message).is_ok();
         subscribers.iter().filter(took).count()
     }
+}
+
+fn address(shared: &Shared) -> usize {
+    ptr::from_ref(shared).addr()
 }

@@ -269,6 +269,7 @@ impl Handshake<'_> {
     ) -> Arc<Card> {
         Arc::new(Card {
             id,
+            number: self.place.number(),
             session: session.clone(),
             path: Arc::clone(path),
             peer: self.peer,
@@ -291,8 +292,7 @@ impl Handshake<'_> {
         let link = if choice.mode == Mode::Shared {
             let hub = self.host.pool.hub(handle)?;
             let policy = config.shared.slow_consumer;
-            let number = self.place.number();
-            let shared = Arc::new(Shared::new(number, hub, line, Conn::new(limits), policy));
+            let shared = Arc::new(Shared::new(hub, line, Conn::new(limits), policy));
             Link::Shared(SharedEnd::of_server(shared, rest))
         } else {
             let dedicated = Dedicated::new(line, rest, limits, timing(config, choice));

@@ -8,8 +8,10 @@ use crate::counters::{Count, Tally};
 use crate::id::SessionId;
 use crate::status::{Limit, Misuse, Refusal, Status};
 use crate::sync::{Mutex, lock};
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -53,13 +55,36 @@ struct Shared {
 }
 
 struct Entries {
-    /// The map's hash is keyed, so the time of a look-up tells nothing about the IDs in it.
-    by_id: HashMap<SessionId, Session>,
+    /// The set's hash is keyed, so the time of a look-up tells nothing about the IDs in it.
+    by_id: HashSet<Listed>,
     /// When the whole table was last looked through.
     swept: Option<Instant>,
     /// When it last gave up strangers.
     shed: Option<Instant>,
 }
+
+/// A session as the table finds it: by its ID.
+struct Listed(Session);
+
+impl Borrow<SessionId> for Listed {
+    fn borrow(&self) -> &SessionId {
+        self.0.id()
+    }
+}
+
+impl Hash for Listed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Listed) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for Listed {}
 
 /// How long a full table waits before it looks again for something expired: while it is full, every request
 /// without a session would otherwise look at every session.
@@ -75,7 +100,7 @@ impl SessionTable {
     /// That of a gateway.
     pub(crate) fn counted(config: SessionConfig, tally: Arc<Tally>) -> SessionTable {
         let entries = Entries {
-            by_id: HashMap::new(),
+            by_id: HashSet::new(),
             swept: None,
             shed: None,
         };
@@ -199,7 +224,9 @@ impl SessionTable {
 
     /// The IDs of all sessions in the table, in no particular order. They are credentials.
     pub fn ids(&self) -> Vec<SessionId> {
-        lock(&self.shared.entries).by_id.keys().cloned().collect()
+        let entries = lock(&self.shared.entries);
+        let ids = entries.by_id.iter().map(|listed| listed.0.id().clone());
+        ids.collect()
     }
 
     /// A session for one WebSocket of a server that does without: no cookie names it, [`get`](Self::get) does not
@@ -244,9 +271,9 @@ impl SessionTable {
             entries.swept = Some(now);
             entries
                 .by_id
-                .values()
-                .filter(|session| session.is_due(now))
-                .cloned()
+                .iter()
+                .filter(|listed| listed.0.is_due(now))
+                .map(|listed| listed.0.clone())
                 .collect()
         };
         for session in &due {
@@ -288,9 +315,11 @@ impl SessionTable {
                 return;
             }
             entries.shed = Some(now);
-            let sessions = entries.by_id.values();
+            let sessions = entries.by_id.iter();
             sessions
-                .filter_map(|session| Some((session.idle_stranger_since()?, session.clone())))
+                .filter_map(|Listed(session)| {
+                    Some((session.idle_stranger_since()?, session.clone()))
+                })
                 .collect()
         };
         strangers.sort_by_key(|(since, _)| *since);
@@ -308,13 +337,14 @@ impl SessionTable {
         let mut entries = lock(&self.shared.entries);
         let room = entries.by_id.len() < self.shared.config.max_sessions;
         if room {
-            entries.by_id.insert(session.id().clone(), session.clone());
+            entries.by_id.insert(Listed(session.clone()));
         }
         room
     }
 
     fn find(&self, id: &SessionId) -> Option<Session> {
-        lock(&self.shared.entries).by_id.get(id).cloned()
+        let entries = lock(&self.shared.entries);
+        entries.by_id.get(id).map(|listed| listed.0.clone())
     }
 
     fn remove(&self, session: &Session) {

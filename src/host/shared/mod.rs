@@ -188,7 +188,7 @@ impl Serving {
         let tally = Arc::clone(ws.handle().tally());
         let why = ws.why();
         for topic in shared.over() {
-            ws.handle().topics().leave(&topic, shared.number());
+            ws.handle().topics().leave(&topic, shared);
         }
         // It is closed already: this takes note of the client's close frame.
         let _ = ws.end_server();

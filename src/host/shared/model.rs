@@ -142,6 +142,7 @@ impl Scene {
         let attached = session.attach(&line).unwrap();
         let card = Arc::new(Card {
             id: id.clone(),
+            number: place.number(),
             session,
             path: Arc::from("/"),
             peer,
@@ -149,7 +150,6 @@ impl Scene {
             opened: Instant::now(),
         });
         let shared = Arc::new(Shared::new(
-            place.number(),
             Arc::clone(&hub),
             Arc::clone(&line),
             Conn::new(Default::default()),

@@ -49,7 +49,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::why::Why;
 use kept::Kept;
 use outbox::Outbox;
-use poll::Happening;
+use poll::{Happening, NOWHERE};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -133,7 +133,6 @@ pub(crate) enum Next {
 
 /// One shared connection.
 pub(crate) struct Shared {
-    number: usize,
     hub: Arc<Hub>,
     state: Mutex<State>,
     /// Told to whoever waits for bytes, kept messages, room in the outbox or the end.
@@ -143,6 +142,8 @@ pub(crate) struct Shared {
 struct State {
     /// Gone once it is over: who still holds the connection keeps no descriptor.
     line: Option<Arc<Line>>,
+    /// In the poll.
+    place: usize,
     conn: Conn,
     outbox: Outbox,
     /// There while something is kept.
@@ -213,16 +214,11 @@ enum Turn {
 
 impl Shared {
     /// After the 101, the line in hand. `server` has the turn.
-    pub(crate) fn new(
-        number: usize,
-        hub: Arc<Hub>,
-        line: Arc<Line>,
-        conn: Conn,
-        policy: SlowConsumer,
-    ) -> Shared {
+    pub(crate) fn new(hub: Arc<Hub>, line: Arc<Line>, conn: Conn, policy: SlowConsumer) -> Shared {
         let now = Instant::now();
         let state = State {
             line: Some(line),
+            place: NOWHERE,
             conn,
             outbox: Outbox::default(),
             kept: None,
@@ -249,7 +245,6 @@ impl Shared {
             control_frames: Allowance::new(hub.rules.timing.max_control_frames, now),
         };
         Shared {
-            number,
             hub,
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -267,15 +262,11 @@ impl Shared {
         line.set_shared(Arc::downgrade(self))?;
         // Bytes may have come behind the request; the poll tells of what comes from now on.
         self.lock().readable = true;
-        match &self.hub.poll {
-            Some(poll) => poll.enter(self, line.stream()),
-            None => Ok(()),
+        if let Some(poll) = &self.hub.poll {
+            let place = poll.enter(self, line.stream())?;
+            self.lock().place = place;
         }
-    }
-
-    /// Its number in the gateway.
-    pub(crate) fn number(&self) -> usize {
-        self.number
+        Ok(())
     }
 
     // ---- turns
@@ -372,13 +363,13 @@ impl Shared {
         state.conn.end_of_stream();
         state.outbox = Outbox::default();
         state.kept = None;
-        let (line, topics) = (state.line.take(), state.topics.take());
+        let (line, topics, place) = (state.line.take(), state.topics.take(), state.place);
         self.tell(&state);
         drop(state);
         if let Some(line) = line {
             line.cut_quietly();
             if let Some(poll) = &self.hub.poll {
-                poll.leave(self.number, line.stream());
+                poll.leave(place, line.stream());
             }
         }
         topics.map(|topics| *topics).unwrap_or_default()
@@ -559,8 +550,6 @@ impl State {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("number", &self.number)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
