@@ -6,7 +6,7 @@ mod slots;
 
 use crate::config::Config;
 use crate::id::{SessionId, WebSocketId};
-use crate::link::{End, Line, Shared, StuckWatch};
+use crate::link::{End, Line, Moment, Shared, StuckWatch};
 use crate::session::Session;
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Condvar, Mutex, lock, wait};
@@ -122,7 +122,7 @@ enum Watch {
     /// A send that blocks its thread.
     Sends(StuckWatch),
     /// All that a shared WebSocket has no thread for; not before then.
-    Shared(Arc<Shared>, Instant),
+    Shared(Arc<Shared>, Moment),
 }
 
 impl Entries {
@@ -142,7 +142,7 @@ impl Entries {
     fn due(&self, from: u32, now: Instant) -> Vec<(u32, Arc<Shared>, Duration)> {
         let all = self.by_number.from(from);
         let due = all.filter_map(|(number, entry)| match &entry.watch {
-            Watch::Shared(shared, at) if *at <= now => {
+            Watch::Shared(shared, at) if at.has_come(now) => {
                 let idle = entry.card.as_ref()?.session.app_timeout();
                 Some((number, Arc::clone(shared), idle))
             }
@@ -323,13 +323,12 @@ impl Table {
                 return;
             };
             from = last + 1;
-            let looked: Vec<Instant> = due
+            let looked: Vec<Moment> = due
                 .iter()
                 .map(|(_, shared, idle)| {
-                    let soon = now + LOOK_AGAIN;
-                    let next = shared.tick(now, *idle).unwrap_or(soon);
+                    let next = shared.tick(now, *idle).unwrap_or(LOOK_AGAIN);
                     // A session's idle time may be set to another one at any time.
-                    next.min(soon).max(now)
+                    Moment::new(now + next.min(LOOK_AGAIN))
                 })
                 .collect();
             let mut entries = lock(&self.entries);
@@ -436,7 +435,7 @@ impl Place {
         if let Some(entry) = entries.by_number.get_mut(self.number) {
             entry.card = Some(Arc::clone(card));
             if let Some(shared) = shared {
-                entry.watch = Watch::Shared(Arc::clone(shared), Instant::now());
+                entry.watch = Watch::Shared(Arc::clone(shared), Moment::new(Instant::now()));
             }
             entries.by_id.insert(Arc::clone(card));
         }

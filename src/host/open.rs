@@ -182,7 +182,7 @@ impl Handshake<'_> {
         let (session, started) = self.session(server)?;
         let opened = (|| {
             let id = WebSocketId::new().map_err(no)?;
-            let attached = session.attach(self.line);
+            let attached = session.attach(self.line, handle.config().sessions.max_sockets);
             let attached = attached
                 .inspect_err(|status| handle.tally().hit_by(status))
                 .map_err(no)?;
@@ -291,8 +291,7 @@ impl Handshake<'_> {
         let line = Arc::clone(self.line);
         let link = if choice.mode == Mode::Shared {
             let hub = self.host.pool.hub(handle)?;
-            let policy = config.shared.slow_consumer;
-            let shared = Arc::new(Shared::new(hub, line, Conn::new(limits), policy));
+            let shared = Arc::new(Shared::new(hub, line, Conn::new(limits)));
             Link::Shared(SharedEnd::of_server(shared, rest))
         } else {
             let dedicated = Dedicated::new(line, rest, limits, timing(config, choice));

@@ -5,6 +5,7 @@
 //! close frame. A shared connection waits in no `recv`: it is called instead. There is one descriptor per
 //! connection; nothing here duplicates it.
 
+use super::moment::Moment;
 use super::shared::Shared;
 use super::stream::Stream;
 use crate::config::Config;
@@ -359,14 +360,14 @@ impl Line {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StuckWatch {
     sends: u32,
-    since: Instant,
+    since: Moment,
 }
 
 impl StuckWatch {
     pub(crate) fn new(now: Instant) -> StuckWatch {
         StuckWatch {
             sends: 0,
-            since: now,
+            since: Moment::new(now),
         }
     }
 
@@ -374,9 +375,10 @@ impl StuckWatch {
     pub(crate) fn stuck_for(&mut self, line: &Line, now: Instant) -> Duration {
         let sends = line.sends.load(Ordering::Relaxed);
         if sends != self.sends || sends.is_multiple_of(2) {
-            *self = StuckWatch { sends, since: now };
+            let since = Moment::new(now);
+            *self = StuckWatch { sends, since };
         }
-        now.saturating_duration_since(self.since)
+        self.since.passed(now)
     }
 }
 

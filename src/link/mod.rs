@@ -8,6 +8,7 @@
 //!  Dedicated  Incoming and Wire of a connection that owns a thread
 //!  Shared     a connection that owns none: the socket never waits, turns go round in a pool
 //!  Link       either of the two, as a WebSocket holds it; Outlet, as a Writer does
+//!  Moment     a time in four bytes
 //!  Clock      the gateway's one thread for what must happen at a time
 //! ```
 
@@ -19,6 +20,7 @@ mod faulty;
 mod gather;
 mod incoming;
 mod line;
+mod moment;
 mod pace;
 mod shared;
 mod stream;
@@ -31,6 +33,7 @@ pub(crate) use either::{Link, Outlet};
 pub(crate) use faulty::{Cut, Dice, Fault, Faulty, Noise};
 pub(crate) use gather::Ask;
 pub(crate) use line::{End, Line, StuckWatch, is_timeout};
+pub(crate) use moment::Moment;
 pub(crate) use shared::{
     Common, Hosted, Hub, Job, Next, Poll, Queue, Reading, Rules, Shared, SharedEnd, Start,
 };

@@ -8,7 +8,7 @@ use super::Violation;
 #[derive(Debug, Clone, Default)]
 pub struct Utf8 {
     begun: [u8; 4],
-    len: usize,
+    len: u8,
 }
 
 impl Utf8 {
@@ -28,7 +28,7 @@ impl Utf8 {
         if self.is_whole() {
             0
         } else {
-            char_len(first).saturating_sub(self.len)
+            char_len(first).saturating_sub(self.len.into())
         }
     }
 
@@ -39,9 +39,12 @@ impl Utf8 {
     /// [`Violation::NotUtf8`] at the first byte that cannot belong to it.
     pub fn complete(&mut self, bytes: &[u8]) -> Result<Option<char>, Violation> {
         for &byte in bytes {
-            *self.begun.get_mut(self.len).ok_or(Violation::NotUtf8)? = byte;
+            *self
+                .begun
+                .get_mut(usize::from(self.len))
+                .ok_or(Violation::NotUtf8)? = byte;
             self.len += 1;
-            match std::str::from_utf8(self.begun.get(..self.len).unwrap_or_default()) {
+            match std::str::from_utf8(self.begun.get(..self.len.into()).unwrap_or_default()) {
                 Ok(text) => {
                     self.len = 0;
                     return Ok(text.chars().next());

@@ -8,6 +8,7 @@
 mod cookie;
 mod data;
 mod events;
+mod lines;
 mod table;
 
 pub(crate) use cookie::is_sound as cookie_is_sound;
@@ -20,6 +21,7 @@ use crate::id::SessionId;
 use crate::link::{End, Line};
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Mutex, MutexGuard, lock};
+use lines::Lines;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
@@ -42,15 +44,13 @@ pub struct Session {
 struct Shared {
     id: SessionId,
     data: SessionData,
-    max_sockets: usize,
     transient: bool,
     state: Mutex<State>,
 }
 
 struct State {
-    /// The open sockets; none once `ended`. Few, and there is a session for each of many sockets: a list takes less
-    /// room than a map.
-    lines: Vec<Arc<Line>>,
+    /// The open sockets; none once `ended`.
+    lines: Lines,
     /// When it was last used; counts while there are no `lines`.
     used: Instant,
     /// Zero is never.
@@ -126,19 +126,18 @@ impl Session {
         self.state().ended
     }
 
-    /// Binds a connection to the session for as long as the guard lives.
+    /// Binds a connection to the session for as long as the guard lives, unless `most` are.
     ///
     /// # Errors
     /// [`Misuse::SessionEnded`]; [`Limit::SocketsPerSession`].
-    pub(crate) fn attach(&self, line: &Arc<Line>) -> Result<Attached, Status> {
+    pub(crate) fn attach(&self, line: &Arc<Line>, most: usize) -> Result<Attached, Status> {
         let mut state = self.state();
         if state.ended {
             return Err(Misuse::SessionEnded.into());
         }
-        if state.lines.len() >= self.shared.max_sockets {
+        if state.lines.len() >= most {
             return Err(Limit::SocketsPerSession.into());
         }
-        state.lines.reserve_exact(1);
         state.lines.push(Arc::clone(line));
         Ok(Attached {
             session: self.clone(),
@@ -158,7 +157,7 @@ impl Session {
 
     fn make(config: &SessionConfig, now: Instant, transient: bool) -> Result<Session, Status> {
         let state = State {
-            lines: Vec::new(),
+            lines: Lines::default(),
             used: now,
             timeout: config.timeout,
             is_new: true,
@@ -170,7 +169,6 @@ impl Session {
         let shared = Shared {
             id: SessionId::new()?,
             data: SessionData::default(),
-            max_sockets: config.max_sockets,
             transient,
             state: Mutex::new(state),
         };
@@ -259,7 +257,7 @@ impl Session {
             }
             mem::take(&mut state.lines)
         };
-        for line in &lines {
+        for line in lines.iter() {
             line.ask(End::Session);
         }
         true
@@ -309,10 +307,7 @@ pub(crate) struct Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         let mut state = self.session.state();
-        let mut lines = state.lines.iter();
-        if let Some(at) = lines.position(|line| Arc::ptr_eq(line, &self.line)) {
-            state.lines.swap_remove(at);
-        }
+        state.lines.remove(&self.line);
         state.restart_clock(Instant::now());
         state.ended |= self.session.shared.transient;
     }

@@ -9,14 +9,16 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 /// Longer than any test takes, shorter than `TIMEOUT` by far.
 const MARGIN: Duration = Duration::from_secs(300);
 
+/// Sockets of one session.
+const MOST: usize = 64;
+
 fn table() -> SessionTable {
     SessionTable::new(SessionConfig::default())
 }
 
-fn table_for(max_sessions: usize, max_sockets: usize) -> SessionTable {
+fn table_for(max_sessions: usize) -> SessionTable {
     SessionTable::new(SessionConfig {
         max_sessions,
-        max_sockets,
         ..SessionConfig::default()
     })
 }
@@ -216,7 +218,7 @@ fn every_use_restarts_the_idle_clock() {
     assert!(!session.is_ended());
 
     let (line, _client) = connection();
-    let attached = session.attach(&line).unwrap();
+    let attached = session.attach(&line, MOST).unwrap();
     table.sweep_at(begin + TIMEOUT * 1_000);
     assert!(!session.is_ended(), "an open socket keeps it alive");
     assert!(table.get_at(session.id(), begin).is_some());
@@ -299,7 +301,7 @@ impl SessionEvents for Busy {
     fn on_timeout(&self, session: &Session) -> bool {
         let later = Instant::now() + TIMEOUT * 2;
         assert!(self.table.get_at(session.id(), later).is_none());
-        *self.attached.lock().unwrap() = Some(session.attach(&self.line).unwrap());
+        *self.attached.lock().unwrap() = Some(session.attach(&self.line, MOST).unwrap());
         true
     }
 
@@ -342,7 +344,7 @@ fn events_may_use_the_table() {
 
 #[test]
 fn a_full_table_makes_room_by_expiry_only() {
-    let table = table_for(2, 64);
+    let table = table_for(2);
     let begin = Instant::now();
     let old = table.create_at(begin).unwrap();
     let recent = table.create_at(begin + MARGIN).unwrap();
@@ -358,7 +360,7 @@ fn a_full_table_makes_room_by_expiry_only() {
 
 #[test]
 fn a_full_table_gives_up_strangers_and_nobody_else() {
-    let table = table_for(8, 64);
+    let table = table_for(8);
     let begin = Instant::now();
     let by_handshake = |at: u64| {
         let session = table.create_at(begin + Duration::from_secs(at)).unwrap();
@@ -372,7 +374,7 @@ fn a_full_table_gives_up_strangers_and_nobody_else() {
     holds.data().set("user", "ann");
     let open = by_handshake(0);
     let (line, _client) = connection();
-    let _attached = open.attach(&line).unwrap();
+    let _attached = open.attach(&line, MOST).unwrap();
     let of_a_page = [(); 2].map(|()| table.create_at(begin).unwrap());
 
     assert!(table.create_at(begin + MARGIN).is_ok());
@@ -387,17 +389,17 @@ fn a_full_table_gives_up_strangers_and_nobody_else() {
 
 #[test]
 fn sockets_of_one_session_are_limited() {
-    let table = table_for(10, 2);
+    let table = table_for(10);
     let [session, other] = [(); 2].map(|()| table.create().unwrap());
     let (line, _client) = connection();
-    let first = session.attach(&line).unwrap();
-    let _second = session.attach(&line).unwrap();
-    assert_eq!(Status::code_of(&session.attach(&line)), 304);
+    let first = session.attach(&line, 2).unwrap();
+    let _second = session.attach(&line, 2).unwrap();
+    assert_eq!(Status::code_of(&session.attach(&line, 2)), 304);
     assert_eq!(session.open_websockets(), 2);
-    let _elsewhere = other.attach(&line).unwrap();
+    let _elsewhere = other.attach(&line, 2).unwrap();
     drop(first);
     assert_eq!(session.open_websockets(), 1);
-    let _third = session.attach(&line).unwrap();
+    let _third = session.attach(&line, 2).unwrap();
 }
 
 #[test]
@@ -407,13 +409,13 @@ fn the_end_closes_the_sockets() {
     let session = table.create().unwrap();
     let (line, mut client) = connection();
     let (other_line, _other_client) = connection();
-    let attached = session.attach(&line).unwrap();
-    let left = session.attach(&other_line).unwrap();
+    let attached = session.attach(&line, MOST).unwrap();
+    let left = session.attach(&other_line, MOST).unwrap();
     drop(left);
     assert!(table.end(session.id()));
     assert_eq!(line.asked(), Some(End::Session));
     assert_eq!(other_line.asked(), None);
-    assert_eq!(Status::code_of(&session.attach(&line)), 215);
+    assert_eq!(Status::code_of(&session.attach(&line, MOST)), 215);
     assert_eq!(session.open_websockets(), 0);
     // The session keeps no socket open beyond its connection.
     drop((attached, line));
@@ -428,7 +430,7 @@ fn a_rotated_session_keeps_what_it_holds_and_nobody_who_knew_it() {
     old.data().set("cart", "full");
     old.set_app_timeout(MARGIN);
     let (line, _client) = connection();
-    let _attached = old.attach(&line).unwrap();
+    let _attached = old.attach(&line, MOST).unwrap();
 
     let new = table.rotate(&old).unwrap();
     assert_ne!(new.id(), old.id());
@@ -454,7 +456,7 @@ fn a_rotated_session_keeps_what_it_holds_and_nobody_who_knew_it() {
 
 #[test]
 fn a_transient_session_is_its_sockets_own() {
-    let table = table_for(1, 64);
+    let table = table_for(1);
     let log = logged(&table);
     table.create().unwrap();
     let session = table.transient().unwrap();
@@ -465,11 +467,11 @@ fn a_transient_session_is_its_sockets_own() {
     session.data().set("k", "v");
 
     let (line, _client) = connection();
-    let attached = session.attach(&line).unwrap();
+    let attached = session.attach(&line, MOST).unwrap();
     assert!(!session.is_ended());
     drop(attached);
     assert!(session.is_ended());
-    assert_eq!(Status::code_of(&session.attach(&line)), 215);
+    assert_eq!(Status::code_of(&session.attach(&line, MOST)), 215);
     assert_eq!(session.data().get("k").as_deref(), Some("v"));
     assert_eq!(line.asked(), None);
     assert_eq!(log.counts(), [1, 0, 0]);
@@ -481,7 +483,7 @@ fn ids_are_shortened_in_debug() {
     let session = table.create().unwrap();
     session.data().set("password", "hunter2");
     let (line, _client) = connection();
-    let attached = session.attach(&line).unwrap();
+    let attached = session.attach(&line, MOST).unwrap();
     for text in [
         format!("{session:?}"),
         format!("{table:?}"),
@@ -516,7 +518,7 @@ fn attaching_races_with_the_end() {
                 .map(|(line, _)| {
                     scope.spawn(|| {
                         barrier.wait();
-                        session.attach(line)
+                        session.attach(line, MOST)
                     })
                 })
                 .collect();
@@ -557,7 +559,7 @@ fn attaching_races_with_expiry() {
                 });
             }
             barrier.wait();
-            session.attach(&line)
+            session.attach(&line, MOST)
         });
         assert_ne!(attached.is_ok(), session.is_ended());
         assert_eq!(table.len(), usize::from(attached.is_ok()));

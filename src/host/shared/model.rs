@@ -129,7 +129,8 @@ impl Scene {
             let events = Arc::clone(&events);
             move || events.wake()
         };
-        let rules = super::pool::rules(&config);
+        let mut rules = super::pool::rules(&config);
+        rules.slow_consumer = SlowConsumer::DropNewest;
         let tally = Arc::clone(handle.tally());
         let line = Arc::new(Line::new(socket, Arc::clone(&tally)));
         let hub = Arc::new(Hub::new(Queue::new(wake), None, rules, tally));
@@ -139,7 +140,7 @@ impl Scene {
             .unwrap();
         let session = handle.sessions().create().unwrap();
         let id = WebSocketId::new().unwrap();
-        let attached = session.attach(&line).unwrap();
+        let attached = session.attach(&line, 1).unwrap();
         let card = Arc::new(Card {
             id: id.clone(),
             number: place.number(),
@@ -153,7 +154,6 @@ impl Scene {
             Arc::clone(&hub),
             Arc::clone(&line),
             Conn::new(Default::default()),
-            SlowConsumer::DropNewest,
         ));
         shared.enter().unwrap();
         place.register(&card, Some(&shared));

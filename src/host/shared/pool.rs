@@ -149,6 +149,7 @@ pub(super) fn rules(config: &Config) -> Rules {
         outbox_messages: config.shared.outbox_messages,
         kept_bytes: config.shared.kept_bytes,
         kept_messages: config.shared.kept_messages,
+        slow_consumer: config.shared.slow_consumer,
     }
 }
 

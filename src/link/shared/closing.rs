@@ -34,7 +34,7 @@ impl Shared {
         let mut state = self.lock();
         while !self.drain_locked(&mut state, inbox) {
             self.attend(&mut state);
-            let closing = state.closing.as_ref();
+            let closing = state.closing();
             let left = closing.map(|one| one.until.saturating_duration_since(Instant::now()));
             state = self.wait_changed(state, left);
         }
@@ -59,8 +59,9 @@ impl Shared {
         let until = now + timeout;
         let budget = DRAIN;
         let closing = state
+            .rare()
             .closing
-            .get_or_insert_with(|| Box::new(Closing { until, budget }));
+            .get_or_insert(Closing { until, budget });
         let until = closing.until;
         loop {
             if state.failed {
@@ -81,7 +82,7 @@ impl Shared {
             match state.receive(inbox) {
                 Some(true) => {
                     let came = inbox.unread().len() - before;
-                    let closing = state.closing.as_mut();
+                    let closing = state.rare().closing.as_mut();
                     match closing.map(|one| (one.budget.checked_sub(came), one)) {
                         Some((Some(left), one)) => one.budget = left,
                         _ => return true,

@@ -6,6 +6,7 @@
 use super::{Hub, Shared, State, Turn};
 use crate::link::Timing;
 use crate::link::line::{End, STRIDE};
+use crate::link::moment::Moment;
 use crate::proto::{CloseCode, Violation};
 use crate::status::Limit;
 use crate::sync::lock;
@@ -43,8 +44,8 @@ impl Hub {
 
 impl Shared {
     /// The clock looks: keepalive, a client that takes nothing, one that does not answer a close, one that has been
-    /// idle for `idle` (zero is never). When it is to look again, unless the connection becomes urgent.
-    pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) -> Option<Instant> {
+    /// idle for `idle` (zero is never). After what time it is to look again, unless the connection becomes urgent.
+    pub(crate) fn tick(self: &Arc<Self>, now: Instant, idle: Duration) -> Option<Duration> {
         let mut state = self.lock();
         let line = state.line.clone()?;
         state.urgent = false;
@@ -52,7 +53,7 @@ impl Shared {
         match due {
             Due::Nothing => {}
             Due::Ping => {
-                (state.pinged, state.quiet_since) = (true, now);
+                (state.pinged, state.quiet_since) = (true, Moment::new(now));
                 let _ = state.conn.ping(b"");
                 state.flush();
             }
@@ -80,7 +81,7 @@ impl Shared {
         if state.asked() == Some(End::Cut) || matches!(due, Due::Idle | Due::Slow) {
             self.call_locked(&mut state);
         }
-        let next = state.next_look(idle, &self.hub.rules.timing);
+        let next = state.next_look(now, idle, &self.hub.rules.timing);
         // Not under the lock: the logger is the application's.
         drop(state);
         match due {
@@ -94,7 +95,8 @@ impl Shared {
 
     /// Has the clock look at it soon, if it waits for the client with something that the client may never do.
     pub(super) fn attend(self: &Arc<Self>, state: &mut State) {
-        let waits = state.outbox.is_blocked() || state.closing.is_some() || state.lag.is_waiting();
+        let waits =
+            state.outbox.is_blocked() || state.closing().is_some() || state.lag.is_waiting();
         if waits && !state.urgent {
             state.urgent = true;
             lock(&self.hub.urgent).push(Arc::clone(self));
@@ -104,10 +106,9 @@ impl Shared {
 
 impl State {
     fn due(&mut self, now: Instant, idle: Duration, timing: &Timing) -> Due {
-        let since = |then| now.saturating_duration_since(then);
         let ping = timing.ping_interval;
         if std::mem::take(&mut self.active) {
-            self.idle_since = now;
+            self.idle_since = Moment::new(now);
         }
         if self.paused {
             // Nobody listens to the client: what it says, pongs among it, may be on its way to us.
@@ -121,17 +122,17 @@ impl State {
         let limited = !limit.is_zero() && self.outbox.is_blocked();
         if limited && self.outbox.is_stuck(now, limit, least) {
             Due::Stuck
-        } else if self.closing.as_ref().is_some_and(|one| now >= one.until) {
+        } else if self.closing().is_some_and(|one| now >= one.until) {
             Due::Cut
         } else if !self.conn.is_open() {
             Due::Nothing
         } else if self.is_slow(now, timing.message_timeout) {
             Due::Slow
-        } else if !idle.is_zero() && since(self.idle_since) >= idle {
+        } else if !idle.is_zero() && self.idle_since.passed(now) >= idle {
             Due::Idle
-        } else if self.pinged && since(self.quiet_since) >= timing.pong_timeout {
+        } else if self.pinged && self.quiet_since.passed(now) >= timing.pong_timeout {
             Due::Silent
-        } else if !self.pinged && !ping.is_zero() && since(self.quiet_since) >= ping {
+        } else if !self.pinged && !ping.is_zero() && self.quiet_since.passed(now) >= ping {
             Due::Ping
         } else {
             Due::Nothing
@@ -145,20 +146,17 @@ impl State {
 
     /// The client has said something.
     pub(super) fn heard(&mut self, now: Instant) {
-        (self.pinged, self.quiet_since) = (false, now);
+        (self.pinged, self.quiet_since) = (false, Moment::new(now));
     }
 
-    /// When something may next be due of itself.
-    fn next_look(&self, idle: Duration, timing: &Timing) -> Option<Instant> {
+    /// How long nothing will be due of itself.
+    fn next_look(&self, now: Instant, idle: Duration, timing: &Timing) -> Option<Duration> {
+        let (quiet, ping) = (self.quiet_since.passed(now), timing.ping_interval);
         let ping = match self.pinged {
-            true => Some(self.quiet_since + timing.pong_timeout),
-            false if timing.ping_interval.is_zero() => None,
-            false => Some(self.quiet_since + timing.ping_interval),
+            true => Some(timing.pong_timeout.saturating_sub(quiet)),
+            false => (!ping.is_zero()).then(|| ping.saturating_sub(quiet)),
         };
-        let idle = match idle {
-            Duration::ZERO => None,
-            idle => self.idle_since.checked_add(idle),
-        };
+        let idle = (!idle.is_zero()).then(|| idle.saturating_sub(self.idle_since.passed(now)));
         ping.into_iter().chain(idle).min()
     }
 }

@@ -41,6 +41,7 @@ pub(crate) use writing::{Common, Urgency};
 
 use super::Timing;
 use super::line::{End, Line};
+use super::moment::Moment;
 use super::pace::{Allowance, Lag};
 use crate::config::SlowConsumer;
 use crate::counters::Tally;
@@ -98,6 +99,7 @@ pub(crate) struct Rules {
     pub(crate) outbox_messages: usize,
     pub(crate) kept_bytes: usize,
     pub(crate) kept_messages: usize,
+    pub(crate) slow_consumer: SlowConsumer,
 }
 
 /// What is hosted on a shared connection while nobody has the turn.
@@ -150,9 +152,8 @@ struct State {
     kept: Option<Box<Kept>>,
     turn: Turn,
     hosted: Option<Box<dyn Hosted>>,
-    policy: SlowConsumer,
-    /// Messages that the policy has given up or not taken, or that a close has cost.
-    dropped: u64,
+    /// What hardly any has, boxed as there are very many.
+    rare: Option<Box<Rare>>,
     /// There may be something to receive.
     readable: bool,
     /// The end of the stream is among it.
@@ -168,14 +169,12 @@ struct State {
     /// Threads that wait for `changed`.
     waiting: u32,
     /// When bytes last came; once a ping is out, when it went.
-    quiet_since: Instant,
+    quiet_since: Moment,
     pinged: bool,
     /// Since when no message has come or gone, as far as the clock's looks can tell.
-    idle_since: Instant,
+    idle_since: Moment,
     /// One has since the last look.
     active: bool,
-    /// There once our side is closed. Boxed, as those that are open have none.
-    closing: Option<Box<Closing>>,
     /// Those it is subscribed to, if there are any.
     #[allow(clippy::box_collection)] // 8 bytes in place of 24, in each of very many
     topics: Option<Box<Vec<Arc<str>>>>,
@@ -186,6 +185,16 @@ struct State {
     /// How long it has been waited for.
     lag: Lag,
     control_frames: Allowance,
+}
+
+#[derive(Default)]
+struct Rare {
+    /// In place of the gateway's.
+    policy: Option<SlowConsumer>,
+    /// Messages that the policy has given up or not taken, or that a close has cost.
+    dropped: u64,
+    /// There once our side is closed.
+    closing: Option<Closing>,
 }
 
 /// The wait for the client's half of the close.
@@ -214,7 +223,7 @@ enum Turn {
 
 impl Shared {
     /// After the 101, the line in hand. `server` has the turn.
-    pub(crate) fn new(hub: Arc<Hub>, line: Arc<Line>, conn: Conn, policy: SlowConsumer) -> Shared {
+    pub(crate) fn new(hub: Arc<Hub>, line: Arc<Line>, conn: Conn) -> Shared {
         let now = Instant::now();
         let state = State {
             line: Some(line),
@@ -224,8 +233,7 @@ impl Shared {
             kept: None,
             turn: Turn::Server,
             hosted: None,
-            policy,
-            dropped: 0,
+            rare: None,
             readable: false,
             ended: false,
             paused: false,
@@ -233,11 +241,10 @@ impl Shared {
             left: false,
             failed: false,
             waiting: 0,
-            quiet_since: now,
+            quiet_since: Moment::new(now),
             pinged: false,
-            idle_since: now,
+            idle_since: Moment::new(now),
             active: false,
-            closing: None,
             topics: None,
             urgent: false,
             amid: false,
@@ -452,16 +459,21 @@ impl Shared {
     }
 
     pub(crate) fn policy(&self) -> SlowConsumer {
-        self.lock().policy
+        self.policy_of(&self.lock())
     }
 
     pub(crate) fn set_policy(&self, policy: SlowConsumer) {
-        self.lock().policy = policy;
+        self.lock().rare().policy = Some(policy);
+    }
+
+    fn policy_of(&self, state: &State) -> SlowConsumer {
+        let own = state.rare.as_ref().and_then(|rare| rare.policy);
+        own.unwrap_or(self.hub.rules.slow_consumer)
     }
 
     /// Messages that its policy has given up or not taken, or that a close has cost.
     pub(crate) fn dropped(&self) -> u64 {
-        self.lock().dropped
+        self.lock().rare.as_ref().map_or(0, |rare| rare.dropped)
     }
 
     /// Notes that it is subscribed to a topic; false if it is over.
@@ -502,6 +514,14 @@ impl Shared {
 }
 
 impl State {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn closing(&self) -> Option<&Closing> {
+        self.rare.as_ref()?.closing.as_ref()
+    }
+
     /// Takes note that there is something to do; true if it has to be put into the queue.
     fn wants_turn(&mut self) -> bool {
         match self.turn {

@@ -192,7 +192,7 @@ impl Shared {
             if !state.flush() || state.outbox.has_room(len, bounds, amid) {
                 continue;
             }
-            match state.policy {
+            match self.policy_of(&state) {
                 SlowConsumer::Block(time) if urgency != Urgency::Offer => {
                     let now = Instant::now();
                     let end = *deadline.get_or_insert_with(|| now + time);
@@ -234,7 +234,7 @@ impl Shared {
 
     /// So many messages are lost to a full outbox.
     fn lost(&self, state: &mut State, messages: usize) {
-        state.dropped += messages as u64;
+        state.rare().dropped += messages as u64;
         self.hub.tally.dropped.add(messages as u64);
     }
 }
@@ -299,12 +299,12 @@ impl State {
             line,
             conn,
             outbox,
-            dropped,
+            rare,
             ..
         } = self;
         // Whatever closed it also cut off a message in fragments: nothing can follow that.
         if !conn.is_open() && !outbox.is_done() {
-            *dropped += outbox.drop_behind() as u64;
+            rare.get_or_insert_default().dropped += outbox.drop_behind() as u64;
         }
         let Some(line) = line else {
             return Ok(());
