@@ -19,6 +19,7 @@ mod raw;
 mod remote;
 mod server;
 mod session;
+mod slots;
 mod socket;
 mod status;
 mod sync;

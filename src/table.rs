@@ -2,18 +2,17 @@
 
 mod addresses;
 mod gone;
-mod slots;
 
 use crate::config::Config;
 use crate::id::{SessionId, WebSocketId};
 use crate::link::{End, Line, Moment, Shared, StuckWatch};
 use crate::session::Session;
+use crate::slots::Slots;
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::{Condvar, Mutex, lock, wait};
 use crate::why::Why;
 use addresses::Addresses;
 use gone::Gone;
-use slots::Slots;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -448,7 +447,7 @@ impl Drop for Place {
         let entry = entries.by_number.remove(self.number);
         if let Some(card) = entry.as_ref().and_then(|entry| entry.card.as_ref()) {
             entries.by_id.remove(card);
-            entries.gone.remember(card.id.clone());
+            entries.gone.remember(&card.id);
         }
         if let Some(ip) = entry.as_ref().and_then(|entry| entry.address.as_deref()) {
             entries.addresses.leave(ip);

@@ -56,18 +56,25 @@ pub struct WebSocket {
     link: Link,
     card: Arc<Card>,
     handle: GatewayHandle,
-    /// Of a shared WebSocket only until its `server` has returned: it would take more room than all the rest.
-    request: Option<Box<Request>>,
     at_end: bool,
     binary_data: bool,
     session_end_on_close: bool,
-    close_frame: Option<Box<CloseFrame>>,
     /// Reads in a row that found it closed.
     closed_reads: u32,
-    /// There in raw mode, once something was left.
-    raw: Option<Box<crate::raw::Left>>,
+    /// What a shared WebSocket that rests has none of.
+    aside: Option<Box<Aside>>,
     /// Not `Sync`: what it is made of may one day not be.
     _one_thread: PhantomData<Cell<()>>,
+}
+
+/// What would take more room than all the rest.
+#[derive(Default)]
+struct Aside {
+    /// Of a shared WebSocket only until its `server` has returned.
+    request: Option<Request>,
+    close_frame: Option<CloseFrame>,
+    /// In raw mode.
+    raw: crate::raw::Left,
 }
 
 impl WebSocket {
@@ -85,13 +92,16 @@ impl WebSocket {
             link,
             card,
             handle,
-            request: request.map(Box::new),
+            aside: request.map(|request| {
+                Box::new(Aside {
+                    request: Some(request),
+                    ..Aside::default()
+                })
+            }),
             at_end: true,
             binary_data: false,
             session_end_on_close: false,
-            close_frame: None,
             closed_reads: 0,
-            raw: None,
             _one_thread: PhantomData,
         }
     }
@@ -170,7 +180,7 @@ impl WebSocket {
         buf.clear();
         self.at_end = true;
         if let Status::Closed(Some(frame)) = status {
-            self.close_frame = Some(frame.clone());
+            self.aside().close_frame = Some((**frame).clone());
         }
         if status.is_closed() {
             self.slow_down();
@@ -382,7 +392,7 @@ impl WebSocket {
     pub fn end_server_with(&mut self, code: CloseCode, reason: &str) -> Result<(), Status> {
         let ended = self.link.close(code, reason);
         if let Some(frame) = self.link.close_frame() {
-            self.close_frame = Some(Box::new(frame));
+            self.aside().close_frame = Some(frame);
         }
         ended
     }
@@ -461,7 +471,7 @@ impl WebSocket {
     /// WebSocket by its ID: keep what will be needed.
     #[doc(alias = "%request")]
     pub fn request(&self) -> Option<&Request> {
-        self.request.as_deref()
+        self.aside.as_ref()?.request.as_ref()
     }
 
     /// The client's address.
@@ -476,7 +486,11 @@ impl WebSocket {
 
     /// The client's close frame, once a read has met it or the close is done.
     pub fn close_frame(&self) -> Option<&CloseFrame> {
-        self.close_frame.as_deref()
+        self.aside.as_ref()?.close_frame.as_ref()
+    }
+
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
     }
 
     fn framed(&self) -> Result<(), Status> {
@@ -504,7 +518,7 @@ impl WebSocket {
 
     /// For [`Raw`]: what a read could not take.
     pub(crate) fn raw_left(&mut self) -> &mut crate::raw::Left {
-        self.raw.get_or_insert_default()
+        &mut self.aside().raw
     }
 
     /// For the host of a shared WebSocket.
@@ -527,7 +541,12 @@ impl WebSocket {
 
     /// `server` has returned, and the WebSocket lives on without a thread: what only `server` needs goes.
     pub(crate) fn leave_own_thread(&mut self) {
-        self.request = None;
+        if let Some(aside) = &mut self.aside {
+            aside.request = None;
+            if aside.close_frame.is_none() {
+                self.aside = None;
+            }
+        }
         if let Link::Shared(end) = &mut self.link {
             end.leave_own_thread();
         }

@@ -6,26 +6,34 @@ use std::collections::{HashSet, VecDeque};
 /// How many are remembered.
 const REMEMBERED: usize = 16_384;
 
+/// What is remembered of an ID: of its random bits, 48. That some other ID has the same ones does not happen.
+type Mark = [u8; 8];
+
 #[derive(Debug, Default)]
 pub(super) struct Gone {
-    ids: HashSet<WebSocketId>,
-    in_order: VecDeque<WebSocketId>,
+    marks: HashSet<Mark>,
+    in_order: VecDeque<Mark>,
+}
+
+fn mark(id: &WebSocketId) -> Mark {
+    let text = id.as_str().as_bytes();
+    text.first_chunk().copied().unwrap_or_default()
 }
 
 impl Gone {
     /// Remembers one, and forgets the one that closed longest ago if there is no room.
-    pub(super) fn remember(&mut self, id: WebSocketId) {
+    pub(super) fn remember(&mut self, id: &WebSocketId) {
         if self.in_order.len() >= REMEMBERED
             && let Some(oldest) = self.in_order.pop_front()
         {
-            self.ids.remove(&oldest);
+            self.marks.remove(&oldest);
         }
-        self.in_order.push_back(id.clone());
-        self.ids.insert(id);
+        self.in_order.push_back(mark(id));
+        self.marks.insert(mark(id));
     }
 
     pub(super) fn has(&self, id: &WebSocketId) -> bool {
-        self.ids.contains(id)
+        self.marks.contains(&mark(id))
     }
 }
 
@@ -39,11 +47,11 @@ mod tests {
         let ids: Vec<WebSocketId> = (0..=REMEMBERED)
             .map(|_| WebSocketId::new().unwrap())
             .collect();
-        ids.iter().for_each(|id| gone.remember(id.clone()));
+        ids.iter().for_each(|id| gone.remember(id));
         assert!(!gone.has(&ids[0]));
         assert!(ids[1..].iter().all(|id| gone.has(id)));
         assert_eq!(
-            (gone.ids.len(), gone.in_order.len()),
+            (gone.marks.len(), gone.in_order.len()),
             (REMEMBERED, REMEMBERED)
         );
     }

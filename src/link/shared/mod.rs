@@ -50,7 +50,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::why::Why;
 use kept::Kept;
 use outbox::Outbox;
-use poll::{Happening, NOWHERE};
+use poll::{Happening, NOBODY};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -144,8 +144,8 @@ pub(crate) struct Shared {
 struct State {
     /// Gone once it is over: who still holds the connection keeps no descriptor.
     line: Option<Arc<Line>>,
-    /// In the poll.
-    place: usize,
+    /// Its number in the poll.
+    number: u32,
     conn: Conn,
     outbox: Outbox,
     /// There while something is kept.
@@ -227,7 +227,7 @@ impl Shared {
         let now = Instant::now();
         let state = State {
             line: Some(line),
-            place: NOWHERE,
+            number: NOBODY,
             conn,
             outbox: Outbox::default(),
             kept: None,
@@ -270,8 +270,8 @@ impl Shared {
         // Bytes may have come behind the request; the poll tells of what comes from now on.
         self.lock().readable = true;
         if let Some(poll) = &self.hub.poll {
-            let place = poll.enter(self, line.stream())?;
-            self.lock().place = place;
+            let number = poll.enter(self, line.stream())?;
+            self.lock().number = number;
         }
         Ok(())
     }
@@ -370,13 +370,13 @@ impl Shared {
         state.conn.end_of_stream();
         state.outbox = Outbox::default();
         state.kept = None;
-        let (line, topics, place) = (state.line.take(), state.topics.take(), state.place);
+        let (line, topics, number) = (state.line.take(), state.topics.take(), state.number);
         self.tell(&state);
         drop(state);
         if let Some(line) = line {
             line.cut_quietly();
             if let Some(poll) = &self.hub.poll {
-                poll.leave(place, line.stream());
+                poll.leave(number, line.stream());
             }
         }
         topics.map(|topics| *topics).unwrap_or_default()

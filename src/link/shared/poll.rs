@@ -2,6 +2,7 @@
 
 use super::Shared;
 use crate::link::stream::Stream;
+use crate::slots::Slots;
 use crate::sync::{Mutex, lock};
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -13,9 +14,9 @@ use std::time::Instant;
 
 /// Events that one look takes.
 const EVENTS: usize = 256;
-/// Not the place of a member: these are counted from 0.
-pub(super) const NOWHERE: usize = usize::MAX;
-const WAKE: Token = Token(NOWHERE);
+/// The number of nobody: they are counted from 0.
+pub(super) const NOBODY: u32 = u32::MAX;
+const WAKE: Token = Token(NOBODY as usize);
 
 /// The poll. Each socket is in it once, for reading and writing, and nothing of that changes while it is open.
 pub(crate) struct Poll {
@@ -32,28 +33,18 @@ struct Look {
     happened: Vec<(Arc<Shared>, Happening)>,
 }
 
-/// Who is in the poll, each at a place that the events name.
+/// Who is in the poll, each by the number that its events bear.
 #[derive(Default)]
 struct Members {
-    places: Vec<Option<Arc<Shared>>>,
-    free: Vec<usize>,
-    /// Left by members of which a look may still have events: not to be given to others before its end.
-    left: Vec<usize>,
+    slots: Slots<Arc<Shared>>,
+    /// Numbers of which a look may still have events: not to be given to others before its end.
+    left: Vec<u32>,
 }
 
 impl Members {
-    fn enter(&mut self, shared: &Arc<Shared>) -> usize {
-        let place = self.free.pop().unwrap_or(self.places.len());
-        match self.places.get_mut(place) {
-            Some(free) => *free = Some(Arc::clone(shared)),
-            None => self.places.push(Some(Arc::clone(shared))),
-        }
-        place
-    }
-
-    fn leave(&mut self, place: usize) -> Option<Arc<Shared>> {
-        let left = self.places.get_mut(place)?.take()?;
-        self.left.push(place);
+    fn leave(&mut self, number: u32) -> Option<Arc<Shared>> {
+        let left = self.slots.take(number)?;
+        self.left.push(number);
         Some(left)
     }
 }
@@ -80,22 +71,25 @@ impl Poll {
         }
     }
 
-    /// From now on events of this socket reach the connection. Its place in the poll.
-    pub(super) fn enter(&self, shared: &Arc<Shared>, stream: &Stream) -> io::Result<usize> {
-        let place = lock(&self.members).enter(shared);
+    /// From now on events of this socket reach the connection. Its number in the poll.
+    pub(super) fn enter(&self, shared: &Arc<Shared>, stream: &Stream) -> io::Result<u32> {
+        let number = lock(&self.members).slots.insert(Arc::clone(shared));
         let (fd, interest) = (stream.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
-        let entered = self
-            .registry
-            .register(&mut SourceFd(&fd), Token(place), interest);
-        entered
-            .map(|()| place)
-            .inspect_err(|_| drop(lock(&self.members).leave(place)))
+        let (mut source, token) = (SourceFd(&fd), Token(number as usize));
+        match self.registry.register(&mut source, token, interest) {
+            Ok(()) => Ok(number),
+            Err(error) => {
+                let left = lock(&self.members).leave(number);
+                drop(left);
+                Err(error)
+            }
+        }
     }
 
     /// The connection is over.
-    pub(super) fn leave(&self, place: usize, stream: &Stream) {
+    pub(super) fn leave(&self, number: u32, stream: &Stream) {
         let _ = self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()));
-        let left = lock(&self.members).leave(place);
+        let left = lock(&self.members).leave(number);
         drop(left);
     }
 
@@ -119,11 +113,13 @@ impl Poll {
         {
             let members = &mut *lock(&self.members);
             for event in events.iter().filter(|event| event.token() != WAKE) {
-                if let Some(Some(member)) = members.places.get(event.token().0) {
+                if let Some(member) = members.slots.get(event.token().0 as u32) {
                     happened.push((Arc::clone(member), happening(event)));
                 }
             }
-            members.free.append(&mut members.left);
+            for number in members.left.drain(..) {
+                members.slots.free(number);
+            }
         }
         for (member, happening) in happened.drain(..) {
             if member.happened(&happening, now) {

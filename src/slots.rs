@@ -2,9 +2,11 @@
 
 /// A list with gaps, which are filled first.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(crate) struct Slots<T> {
     slots: Vec<Option<T>>,
     free: Vec<u32>,
+    /// Numbers that are neither in use nor free.
+    taken: usize,
 }
 
 impl<T> Default for Slots<T> {
@@ -12,21 +14,22 @@ impl<T> Default for Slots<T> {
         Slots {
             slots: Vec::new(),
             free: Vec::new(),
+            taken: 0,
         }
     }
 }
 
 impl<T> Slots<T> {
-    pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len() - self.taken
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The number it has from now on.
-    pub(super) fn insert(&mut self, entry: T) -> u32 {
+    pub(crate) fn insert(&mut self, entry: T) -> u32 {
         match self.free.pop() {
             Some(number) => {
                 if let Some(slot) = self.slots.get_mut(number as usize) {
@@ -42,33 +45,47 @@ impl<T> Slots<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
-        let removed = self.slots.get_mut(number as usize)?.take()?;
-        self.free.push(number);
+    /// Takes it out; its number is free.
+    pub(crate) fn remove(&mut self, number: u32) -> Option<T> {
+        let removed = self.take(number)?;
+        self.free(number);
         Some(removed)
     }
 
-    pub(super) fn get(&self, number: u32) -> Option<&T> {
+    /// Takes it out; nobody gets its number before [`Slots::free`].
+    pub(crate) fn take(&mut self, number: u32) -> Option<T> {
+        let taken = self.slots.get_mut(number as usize)?.take()?;
+        self.taken += 1;
+        Some(taken)
+    }
+
+    /// The number of one that was taken out.
+    pub(crate) fn free(&mut self, number: u32) {
+        self.taken -= 1;
+        self.free.push(number);
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&T> {
         self.slots.get(number as usize)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         self.slots.get_mut(number as usize)?.as_mut()
     }
 
     /// All from this number on, in order.
-    pub(super) fn from(&self, number: u32) -> impl Iterator<Item = (u32, &T)> {
+    pub(crate) fn from(&self, number: u32) -> impl Iterator<Item = (u32, &T)> {
         let slots = self.slots.get(number as usize..).unwrap_or_default();
         (number..)
             .zip(slots)
             .filter_map(|(number, slot)| Some((number, slot.as_ref()?)))
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten()
     }
 
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().flatten()
     }
 }
@@ -92,7 +109,11 @@ mod tests {
         slots.values_mut().for_each(|entry| *entry = "f");
         assert!(slots.values().all(|entry| *entry == "f"));
         assert_eq!(slots.get_mut(3), Some(&mut "f"));
-        assert!((0..4).all(|number| slots.remove(number).is_some()));
+        assert_eq!((slots.take(2), slots.take(2)), (Some("f"), None));
+        assert_eq!((slots.len(), slots.insert("g")), (3, 4));
+        slots.free(2);
+        assert_eq!((slots.len(), slots.insert("h")), (4, 2));
+        assert!((0..5).all(|number| slots.remove(number).is_some()));
         assert!(slots.is_empty());
     }
 }
