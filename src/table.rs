@@ -111,8 +111,6 @@ struct Entry {
     line: Arc<Line>,
     card: Option<Arc<Card>>,
     watch: Watch,
-    /// Where it is counted, if connections are by address. Boxed, as they mostly are not.
-    address: Option<Box<IpAddr>>,
 }
 
 /// What the clock looks for.
@@ -185,22 +183,21 @@ impl Table {
         if entries.by_number.len() >= config.max_connections {
             return Err(Limit::Connections.into());
         }
-        let address = match config.max_connections_per_address {
-            0 => None,
-            most => {
-                let counted = entries.addresses.enter(ip, most);
-                Some(Box::new(counted.ok_or(Limit::ConnectionsPerAddress)?))
-            }
-        };
-        let entry = Entry {
+        let most = config.max_connections_per_address;
+        if most > 0 && !entries.addresses.has_room(ip, most) {
+            return Err(Limit::ConnectionsPerAddress.into());
+        }
+        let number = entries.by_number.insert(Entry {
             line: Arc::clone(line),
             card: None,
             watch: Watch::Sends(StuckWatch::new(Instant::now())),
-            address,
-        };
+        });
+        if most > 0 {
+            entries.addresses.enter(number, ip);
+        }
         Ok(Place {
             table: Arc::clone(self),
-            number: entries.by_number.insert(entry),
+            number,
         })
     }
 
@@ -449,9 +446,7 @@ impl Drop for Place {
             entries.by_id.remove(card);
             entries.gone.remember(&card.id);
         }
-        if let Some(ip) = entry.as_ref().and_then(|entry| entry.address.as_deref()) {
-            entries.addresses.leave(ip);
-        }
+        entries.addresses.leave(self.number);
         if entries.by_number.is_empty() {
             self.table.emptied.notify_all();
         }

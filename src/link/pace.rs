@@ -3,6 +3,7 @@
 //! Both are kept for each of very many connections, so times are 4 bytes here.
 
 use crate::proto::Violation;
+use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ fn passed(then: u32, now: Instant) -> u32 {
 #[derive(Debug, Default)]
 pub(super) struct Lag {
     spent: u32,
-    since: Option<u32>,
+    since: Option<NonZeroU32>,
 }
 
 impl Lag {
@@ -40,7 +41,8 @@ impl Lag {
 
     /// From now on there is nothing to do but wait for the peer.
     pub(super) fn wait(&mut self, now: Instant) {
-        self.since.get_or_insert_with(|| millis(now));
+        let now = NonZeroU32::new(millis(now)).unwrap_or(NonZeroU32::MIN);
+        self.since.get_or_insert(now);
     }
 
     /// Something came, or somebody is busy.
@@ -60,7 +62,7 @@ impl Lag {
     }
 
     fn spent(&self, now: Instant) -> u32 {
-        let waited = self.since.map_or(0, |since| passed(since, now));
+        let waited = self.since.map_or(0, |since| passed(since.get(), now));
         self.spent.saturating_add(waited)
     }
 }

@@ -17,7 +17,8 @@ pub(super) struct Output {
     /// Bytes of pongs among them.
     pongs: usize,
     /// The pong that came when `MAX_PONGS` were waiting; a newer one takes its place.
-    late_pong: Option<Box<[u8]>>,
+    #[allow(clippy::box_collection)] // 8 bytes in place of 24, in each of very many
+    late_pong: Option<Box<Vec<u8>>>,
 }
 
 impl Output {
@@ -37,7 +38,7 @@ impl Output {
 
     pub(super) fn pong(&mut self, payload: &[u8]) {
         if self.pongs >= MAX_PONGS {
-            self.late_pong = Some(payload.into());
+            self.late_pong = Some(Box::new(payload.to_vec()));
         } else {
             self.control(Opcode::Pong, payload);
             self.pongs += payload.len() + 2;

@@ -5,24 +5,33 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Connections by address; only those that are counted.
 #[derive(Debug, Default)]
-pub(super) struct Addresses(HashMap<IpAddr, usize>);
+pub(super) struct Addresses {
+    counts: HashMap<IpAddr, usize>,
+    /// Where each connection is counted, by its number: mostly none is, so that it has no place in what each has.
+    of: HashMap<u32, IpAddr>,
+}
 
 impl Addresses {
-    /// Counts one more of this address, unless it has `most` already. What to give back when it goes.
-    pub(super) fn enter(&mut self, ip: IpAddr, most: usize) -> Option<IpAddr> {
-        let ip = network(ip);
-        let count = self.0.entry(ip).or_default();
-        let room = *count < most;
-        *count += usize::from(room);
-        room.then_some(ip)
+    /// Whether this address has fewer than `most`.
+    pub(super) fn has_room(&self, ip: IpAddr, most: usize) -> bool {
+        self.counts.get(&network(ip)).is_none_or(|n| *n < most)
     }
 
-    /// One has gone.
-    pub(super) fn leave(&mut self, ip: &IpAddr) {
-        if let Some(count) = self.0.get_mut(ip) {
+    /// Counts one more of this address.
+    pub(super) fn enter(&mut self, number: u32, ip: IpAddr) {
+        let ip = network(ip);
+        *self.counts.entry(ip).or_default() += 1;
+        self.of.insert(number, ip);
+    }
+
+    /// One has gone, if it was counted.
+    pub(super) fn leave(&mut self, number: u32) {
+        if let Some(ip) = self.of.remove(&number)
+            && let Some(count) = self.counts.get_mut(&ip)
+        {
             *count -= 1;
             if *count == 0 {
-                self.0.remove(ip);
+                self.counts.remove(&ip);
             }
         }
     }
@@ -63,15 +72,19 @@ mod tests {
     fn each_has_its_own_count_and_none_is_kept_for_nothing() {
         let mut addresses = Addresses::default();
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        assert_eq!(addresses.enter(a, 2), Some(a));
-        assert_eq!(addresses.enter(a, 2), Some(a));
-        assert_eq!(addresses.enter(a, 2), None);
-        assert_eq!(addresses.enter(b, 2), Some(b));
-        addresses.leave(&a);
-        assert_eq!(addresses.enter(a, 2), Some(a));
-        for ip in [a, a, b, b] {
-            addresses.leave(&ip);
-        }
-        assert!(addresses.0.is_empty());
+        assert!(addresses.has_room(a, 2));
+        addresses.enter(1, a);
+        assert!(addresses.has_room(a, 2));
+        addresses.enter(2, a);
+        assert!(!addresses.has_room(a, 2) && addresses.has_room(b, 2));
+        addresses.enter(3, b);
+        addresses.leave(4);
+        assert!(!addresses.has_room(a, 2));
+        addresses.leave(1);
+        assert!(addresses.has_room(a, 2));
+        addresses.enter(1, a);
+        assert!(!addresses.has_room(a, 2));
+        (1..=3).for_each(|number| addresses.leave(number));
+        assert!(addresses.counts.is_empty() && addresses.of.is_empty());
     }
 }

@@ -53,6 +53,7 @@ use outbox::Outbox;
 use poll::{Happening, NOBODY};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// What all shared connections of a gateway have in common.
@@ -136,6 +137,8 @@ pub(crate) enum Next {
 /// One shared connection.
 pub(crate) struct Shared {
     hub: Arc<Hub>,
+    /// In the poll.
+    number: AtomicU32,
     state: Mutex<State>,
     /// Told to whoever waits for bytes, kept messages, room in the outbox or the end.
     changed: Condvar,
@@ -144,8 +147,6 @@ pub(crate) struct Shared {
 struct State {
     /// Gone once it is over: who still holds the connection keeps no descriptor.
     line: Option<Arc<Line>>,
-    /// Its number in the poll.
-    number: u32,
     conn: Conn,
     outbox: Outbox,
     /// There while something is kept.
@@ -227,7 +228,6 @@ impl Shared {
         let now = Instant::now();
         let state = State {
             line: Some(line),
-            number: NOBODY,
             conn,
             outbox: Outbox::default(),
             kept: None,
@@ -253,6 +253,7 @@ impl Shared {
         };
         Shared {
             hub,
+            number: AtomicU32::new(NOBODY),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -271,7 +272,7 @@ impl Shared {
         self.lock().readable = true;
         if let Some(poll) = &self.hub.poll {
             let number = poll.enter(self, line.stream())?;
-            self.lock().number = number;
+            self.number.store(number, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -370,13 +371,13 @@ impl Shared {
         state.conn.end_of_stream();
         state.outbox = Outbox::default();
         state.kept = None;
-        let (line, topics, number) = (state.line.take(), state.topics.take(), state.number);
+        let (line, topics) = (state.line.take(), state.topics.take());
         self.tell(&state);
         drop(state);
         if let Some(line) = line {
             line.cut_quietly();
             if let Some(poll) = &self.hub.poll {
-                poll.leave(number, line.stream());
+                poll.leave(self.number.load(Ordering::Relaxed), line.stream());
             }
         }
         topics.map(|topics| *topics).unwrap_or_default()
