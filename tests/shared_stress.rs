@@ -224,6 +224,8 @@ fn stressed() -> Config {
         config.close_timeout = Duration::from_millis(500);
         config.ping_interval = Duration::from_millis(200);
         config.pong_timeout = Duration::from_secs(10);
+        // A visitor waits no longer for the end of its message that never ends.
+        config.message_timeout = Duration::from_secs(5);
     })
 }
 
