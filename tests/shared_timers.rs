@@ -188,6 +188,33 @@ fn a_client_that_answers_nothing_is_given_up() {
     served.until_empty();
 }
 
+/// The clock looks at so many at once and no more.
+#[test]
+fn each_of_many_is_pinged_again_and_again() {
+    let resting = Resting::new(
+        config(|config| config.ping_interval = Duration::from_millis(200)),
+        echo,
+    );
+    let mut many: Vec<_> = (0..300).map(|_| resting.open()).collect();
+    for (n, (client, _)) in many.iter_mut().enumerate() {
+        let ping = client.recv_frame();
+        assert_eq!(ping.opcode, PING, "{n}");
+        client.pong(&ping.payload);
+    }
+    // Others come in their places.
+    many.drain(..100);
+    many.extend((0..100).map(|_| resting.open()));
+    for (client, _) in many.iter_mut().rev() {
+        let ping = client.recv_frame();
+        assert_eq!(ping.opcode, PING);
+        client.pong(&ping.payload);
+    }
+    for (client, ws) in &mut many {
+        ws.write("still there").unwrap();
+        while client.recv_frame().opcode == PING {}
+    }
+}
+
 #[test]
 fn a_client_that_answers_pings_or_says_anything_lives() {
     let resting = Resting::new(pinging(), echo);
