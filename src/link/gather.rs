@@ -165,6 +165,9 @@ pub(super) fn gather(
         // Events are taken apart where they are: to move one costs more than all that is done with it.
         let control = match source.receive(ask.len - units) {
             Ok(Some(Event::Data(piece))) => {
+                if piece.rest > 0 && ask.enough == usize::MAX {
+                    buf.expect(piece.len(), piece.rest);
+                }
                 if let Err(violation) = Assembler::push(buf, &piece, ask.limit) {
                     return Err(source.failed(violation));
                 }

@@ -161,6 +161,7 @@ impl Conn {
             return Ok(Some(Event::Data(Piece {
                 stretch,
                 message_end: true,
+                rest: 0,
             })));
         }
         let (at, kind, message_end) = loop {
@@ -203,6 +204,7 @@ impl Conn {
                         return Ok(Some(Event::Data(Piece {
                             stretch: Stretch::Char(c),
                             message_end,
+                            rest: self.decoder.rest(),
                         })));
                     }
                     None if message_end => return Err(Violation::NotUtf8),
@@ -227,6 +229,7 @@ impl Conn {
         Ok(Some(Event::Data(Piece {
             stretch,
             message_end,
+            rest: self.decoder.rest(),
         })))
     }
 

@@ -102,6 +102,24 @@ impl Data {
         }
     }
 
+    /// Makes room for `more` bytes and as many of the `rest` behind them as may be expected: four times what there is
+    /// then at most. Less copying than doubling again and again; without the memory nothing happens.
+    pub(crate) fn expect(&mut self, more: usize, rest: u64) {
+        let bytes = match self {
+            Data::Text(text) => text.capacity() - text.len(),
+            Data::Binary(bytes) => bytes.capacity() - bytes.len(),
+        };
+        if bytes < more {
+            let most = self.len().saturating_add(more).saturating_mul(3);
+            let rest = usize::try_from(rest).unwrap_or(usize::MAX).min(most);
+            let more = more.saturating_add(rest);
+            let _ = match self {
+                Data::Text(text) => text.try_reserve_exact(more),
+                Data::Binary(bytes) => bytes.try_reserve_exact(more),
+            };
+        }
+    }
+
     /// Makes room for `more` bytes, growing as [`Data::push`] would; false if there is no memory for them.
     #[inline]
     pub(crate) fn has_room(&mut self, more: usize) -> bool {
@@ -185,6 +203,7 @@ mod tests {
         let piece = Piece {
             stretch: Stretch::Binary(b"\xff\x00"),
             message_end: true,
+            rest: 0,
         };
         data.push(&piece);
         assert_eq!(data, Data::from(b"\xff\x00"));
@@ -193,10 +212,12 @@ mod tests {
         data.push(&Piece {
             stretch: Stretch::Char('é'),
             message_end: false,
+            rest: 0,
         });
         data.push(&Piece {
             stretch: Stretch::Text("té"),
             message_end: true,
+            rest: 0,
         });
         assert_eq!(data, "été");
         assert!(matches!(&data, Data::Text(text) if text.capacity() >= 100));
@@ -208,7 +229,27 @@ mod tests {
         data.push(&Piece {
             stretch: Stretch::Text(""),
             message_end: true,
+            rest: 0,
         });
         assert_eq!(data, Data::Text(String::new()));
+    }
+
+    #[test]
+    fn what_is_expected_makes_no_more_room_than_what_has_come_allows() {
+        let mut data = Data::from(vec![1; 100]);
+        data.expect(20, 50);
+        assert!(matches!(&data, Data::Binary(bytes) if bytes.capacity() == 170));
+        data.expect(70, u64::MAX);
+        assert!(
+            matches!(&data, Data::Binary(bytes) if bytes.capacity() == 170),
+            "there is room"
+        );
+        data.expect(71, u64::MAX);
+        assert!(matches!(&data, Data::Binary(bytes) if bytes.capacity() == 171 * 4));
+        let mut text = Data::from("ab");
+        text.expect(3, 1_000);
+        assert!(matches!(&text, Data::Text(text) if text.capacity() == 20));
+        text.expect(usize::MAX, u64::MAX);
+        assert_eq!(text, "ab");
     }
 }

@@ -46,6 +46,11 @@ impl Decoder {
         self.frame.is_some()
     }
 
+    /// Bytes that the present frame has still to bring.
+    pub(super) fn rest(&self) -> u64 {
+        self.frame.as_ref().map_or(0, |frame| frame.left)
+    }
+
     /// The next frame, if it is a whole message of at most `most` bytes, and all of it is there; nothing has happened
     /// otherwise. This is what most messages are, and [`Decoder::poll`] would say the same in more steps.
     ///

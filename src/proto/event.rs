@@ -22,6 +22,9 @@ pub struct Piece<'a> {
     pub stretch: Stretch<'a>,
     /// The message ends with it. Fragments have no other meaning (RFC 6455, 5.4).
     pub message_end: bool,
+    /// Bytes that its frame has still to bring, as the header said: a number of the peer's, by which alone nothing is to
+    /// be allocated.
+    pub rest: u64,
 }
 
 /// A stretch of text or bytes. Text comes in whole characters, however the frames cut it.
