@@ -196,7 +196,10 @@ impl Handshake<'_> {
             let mut ws = self.websocket(card, &choice, rest).map_err(no)?;
             // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
             // is a WebSocket that was closed at once.
-            match self.line.send(&answer, b"", handle.config().write_timeout) {
+            match self
+                .line
+                .send(&answer, b"", handle.config().write_timeout, Instant::now())
+            {
                 Ok(()) => {
                     handle.tally().answered(101);
                     self.register(&ws);
@@ -410,7 +413,12 @@ fn failed(failure: &Status, request: Option<&Request>) -> (u16, Vec<u8>) {
 fn part_with(host: &Host, line: &Line, status: u16, answer: &[u8]) {
     host.handle.tally().answered(status);
     if line
-        .send(answer, b"", host.handle.config().write_timeout)
+        .send(
+            answer,
+            b"",
+            host.handle.config().write_timeout,
+            Instant::now(),
+        )
         .is_err()
     {
         return;

@@ -62,8 +62,8 @@ impl Ask {
 /// How long a read may go on waiting. The clock is first looked at when it has to wait.
 pub(super) struct Patience {
     pub(super) timeout: Duration,
-    end: Option<Instant>,
-    begun: bool,
+    /// Once it runs: its end, if it has one.
+    end: Option<Option<Instant>>,
     pub(super) polls: u32,
     pub(super) turn: bool,
 }
@@ -73,7 +73,6 @@ impl Patience {
         Patience {
             timeout,
             end: None,
-            begun: false,
             polls: POLLS,
             turn: false,
         }
@@ -87,6 +86,17 @@ impl Patience {
         }
     }
 
+    /// True once it runs.
+    pub(super) fn runs(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Lets it run from now on; what is left of it, as of [`Patience::left`].
+    pub(super) fn begin(&mut self, now: Instant) -> Option<Duration> {
+        let end = self.end.insert(now.checked_add(self.timeout));
+        end.map(|_| self.timeout)
+    }
+
     /// What is left of it now; `None` for one without end.
     pub(super) fn left_now(&mut self) -> Option<Duration> {
         match self.timeout {
@@ -95,13 +105,12 @@ impl Patience {
         }
     }
 
-    /// What is left of it; `None` for one without end.
+    /// What is left of it; `None` for one without end. It runs from the first call on.
     pub(super) fn left(&mut self, now: Instant) -> Option<Duration> {
-        if !self.begun {
-            self.begun = true;
-            self.end = now.checked_add(self.timeout);
+        match self.end {
+            Some(end) => end.map(|end| end.saturating_duration_since(now)),
+            None => self.begin(now),
         }
-        self.end.map(|end| end.saturating_duration_since(now))
     }
 }
 

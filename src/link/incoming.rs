@@ -144,7 +144,8 @@ impl Source for OwnThread<'_> {
 
     fn pinged(&mut self, patience: &Patience) -> Result<(), Status> {
         if self.wire.with(|conn| conn.output().len()) >= REPLIES {
-            self.wire.flush_replies(!patience.timeout.is_zero())?;
+            let may_wait = !patience.timeout.is_zero();
+            self.wire.flush_replies(may_wait, Instant::now())?;
         }
         Ok(())
     }
@@ -185,7 +186,8 @@ impl Intake {
         }
         wire.line().tally().came(&mut self.came);
         let may_wait = !patience.timeout.is_zero();
-        wire.flush_replies(may_wait)?;
+        let mut now = Instant::now();
+        wire.flush_replies(may_wait, now)?;
         let amid = !self.inbox.unread().is_empty() || wire.with(|conn| conn.is_amid());
         if !amid {
             self.lag.clear();
@@ -194,24 +196,28 @@ impl Intake {
             if let Some(end) = wire.line().asked() {
                 return Err(asked(wire, end));
             }
-            let now = Instant::now();
-            let left = patience.left(now);
-            let received = match left {
-                Some(Duration::ZERO) if patience.polls == 0 => return Err(Status::Timeout),
-                Some(Duration::ZERO) => {
-                    patience.polls -= 1;
-                    wire.line().recv_now(self.inbox.space())
-                }
-                left => {
-                    let rest = self.lag.left(self.timing.message_timeout, now);
-                    let rest = rest.filter(|_| amid);
-                    if rest == Some(Duration::ZERO) {
-                        return Err(self.failed(wire, Violation::MessageTooSlow));
+            let received = if may_wait && !amid && self.is_fresh(patience) {
+                let wait = self.begin(patience, now);
+                self.set_wait(wire.line(), wait)?;
+                wire.line().recv(self.inbox.space())
+            } else {
+                match patience.left(now) {
+                    Some(Duration::ZERO) if patience.polls == 0 => return Err(Status::Timeout),
+                    Some(Duration::ZERO) => {
+                        patience.polls -= 1;
+                        wire.line().recv_now(self.inbox.space())
                     }
-                    let keepalive = self.until_keepalive(now);
-                    let wait = keepalive.into_iter().chain(left).chain(rest).min();
-                    self.set_wait(wire.line(), wait)?;
-                    self.recv(wire.line(), now, amid)
+                    left => {
+                        let rest = amid.then(|| self.lag.left(self.timing.message_timeout, now));
+                        let rest = rest.flatten();
+                        if rest == Some(Duration::ZERO) {
+                            return Err(self.failed(wire, Violation::MessageTooSlow));
+                        }
+                        let keepalive = self.until_keepalive(now);
+                        let wait = keepalive.into_iter().chain(left).chain(rest).min();
+                        self.set_wait(wire.line(), wait)?;
+                        self.recv(wire.line(), now, amid)
+                    }
                 }
             };
             match received {
@@ -227,9 +233,9 @@ impl Intake {
                     self.pinged = None;
                     return Ok(());
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => now = Instant::now(),
                 Err(e) if is_timeout(&e) => {
-                    let now = Instant::now();
+                    now = Instant::now();
                     self.keepalive(wire, now, may_wait)?;
                     if patience.left(now) == Some(Duration::ZERO) {
                         return Err(Status::Timeout);
@@ -237,6 +243,22 @@ impl Intake {
                 }
                 Err(_) => return Err(lost(wire)),
             }
+        }
+    }
+
+    /// True if no time runs yet, neither the caller's nor that of keepalive.
+    fn is_fresh(&self, patience: &Patience) -> bool {
+        self.quiet_since.is_none() && self.pinged.is_none() && !patience.runs()
+    }
+
+    /// Lets both run; how long to wait at first, which takes no arithmetic.
+    fn begin(&mut self, patience: &mut Patience, now: Instant) -> Option<Duration> {
+        let interval = self.timing.ping_interval;
+        let keepalive = (!interval.is_zero()).then_some(interval);
+        self.quiet_since = keepalive.map(|_| now);
+        match (keepalive, patience.begin(now)) {
+            (Some(keepalive), Some(timeout)) => Some(keepalive.min(timeout)),
+            (keepalive, timeout) => keepalive.or(timeout),
         }
     }
 
@@ -304,7 +326,7 @@ impl Intake {
                 conn.ping(b"")
             });
         }
-        wire.flush_replies(may_wait)?;
+        wire.flush_replies(may_wait, now)?;
         // A long message may take a slow peer longer than a ping: as long as it takes it, the write timeout
         // and the clock watch over it.
         self.ping_waits = wire.waits_for_writer();

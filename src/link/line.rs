@@ -296,17 +296,18 @@ impl Line {
         }
     }
 
-    /// Writes `head`, then `body`, all of it. One thread at a time.
+    /// Writes `head`, then `body`, all of it, beginning now. One thread at a time.
     pub(crate) fn send(
         &self,
         head: &[u8],
         body: &[u8],
         timeout: Duration,
+        now: Instant,
     ) -> Result<(), SendFault> {
         let (mut head, mut body) = (head, body);
         let timeout = nonzero(timeout);
         let mut stride_end = STRIDE;
-        let mut since = Instant::now();
+        let mut since = now;
         while !head.is_empty() || !body.is_empty() {
             let stride = body.get(..STRIDE).unwrap_or(body);
             self.sends.fetch_add(1, Ordering::Relaxed);
@@ -425,7 +426,7 @@ mod tests {
             assert_eq!(reader.join().unwrap().unwrap(), 0);
         });
         assert_eq!(line.asked(), Some(End::Session));
-        line.send(b"still ", b"writes", Duration::from_secs(5))
+        line.send(b"still ", b"writes", Duration::from_secs(5), Instant::now())
             .unwrap();
         line.cut();
         assert_eq!(line.asked(), Some(End::Cut));
@@ -456,7 +457,10 @@ mod tests {
         line.prepare(&within(timeout)).unwrap();
         let started = Instant::now();
         let body = vec![0; 64 << 20];
-        assert_eq!(line.send(b"", &body, timeout), Err(SendFault::TimedOut));
+        assert_eq!(
+            line.send(b"", &body, timeout, Instant::now()),
+            Err(SendFault::TimedOut)
+        );
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
@@ -465,7 +469,8 @@ mod tests {
         let (line, _client) = pair();
         line.prepare(&within(Duration::ZERO)).unwrap();
         thread::scope(|scope| {
-            let writer = scope.spawn(|| line.send(b"", &vec![0; 64 << 20], Duration::ZERO));
+            let writer =
+                scope.spawn(|| line.send(b"", &vec![0; 64 << 20], Duration::ZERO, Instant::now()));
             let start = Instant::now();
             let mut watch = StuckWatch::new(start);
             let deadline = start + Duration::from_secs(10);
@@ -523,8 +528,14 @@ mod tests {
         let (line, mut client) = pair();
         line.prepare(&within(Duration::from_secs(10))).unwrap();
         thread::scope(|scope| {
-            let writer =
-                scope.spawn(|| line.send(&[7; 100], &vec![7; 8 << 20], Duration::from_secs(10)));
+            let writer = scope.spawn(|| {
+                line.send(
+                    &[7; 100],
+                    &vec![7; 8 << 20],
+                    Duration::from_secs(10),
+                    Instant::now(),
+                )
+            });
             let reader = scope.spawn(|| {
                 let mut got = vec![0; 100 + (8 << 20)];
                 client

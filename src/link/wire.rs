@@ -168,7 +168,7 @@ impl Wire {
         if buffered && body.is_empty() && solo.conn.output().len() < BUFFERED {
             return Ok(());
         }
-        solo.write(body)
+        solo.write(body, Instant::now())
     }
 
     pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {
@@ -195,20 +195,21 @@ impl Wire {
     pub(crate) fn flush(&mut self) -> Result<(), Status> {
         match self {
             Wire::Solo(solo) if solo.conn.output().is_empty() => Ok(()),
-            Wire::Solo(solo) => solo.write(b""),
+            Wire::Solo(solo) => solo.write(b"", Instant::now()),
             Wire::Duplex(_, duplex) => duplex.flush(),
         }
     }
 
     /// Writes the output that the reading side has queued, unless another thread is writing: it will. A read
     /// that must not wait leaves what the peer does not take to a later call.
-    pub(crate) fn flush_replies(&mut self, wait: bool) -> Result<(), Status> {
+    pub(crate) fn flush_replies(&mut self, wait: bool, now: Instant) -> Result<(), Status> {
         match self {
             Wire::Solo(solo) if !wait => {
                 solo.count();
                 write_now(&solo.line, &mut solo.conn)
             }
-            Wire::Solo(_) => self.flush(),
+            Wire::Solo(solo) if solo.conn.output().is_empty() => Ok(()),
+            Wire::Solo(solo) => solo.write(b"", now),
             Wire::Duplex(line, duplex) if !wait => duplex.write_now(line),
             Wire::Duplex(_, duplex) => duplex.flush_if_free(),
         }
@@ -232,21 +233,23 @@ impl Solo {
         self.line.tally().went_all(&mut self.went);
     }
 
-    /// Writes the output, then `body`.
-    fn write(&mut self, body: &[u8]) -> Result<(), Status> {
+    /// Writes the output, of which there is some, then `body`.
+    fn write(&mut self, body: &[u8], now: Instant) -> Result<(), Status> {
         self.count();
-        // Pongs that had to wait may come after it.
-        let mut body = body;
-        while !self.conn.output().is_empty() || !body.is_empty() {
+        let (mut body, mut now) = (body, now);
+        loop {
             let output = self.conn.output();
-            if let Err(fault) = self.line.send(output, body, self.write_timeout) {
+            if let Err(fault) = self.line.send(output, body, self.write_timeout, now) {
                 self.conn.end_of_stream();
                 return Err(lost(&self.line, fault));
             }
             self.conn.written(output.len());
-            body = b"";
+            if self.conn.output().is_empty() {
+                return Ok(());
+            }
+            // Pongs that had to wait come behind it.
+            (body, now) = (b"", Instant::now());
         }
-        Ok(())
     }
 }
 
@@ -417,7 +420,7 @@ impl Duplex {
     fn write(&self, output: &[u8], body: &[u8]) -> Result<(), Status> {
         let sent = match self.line.upgrade() {
             Some(line) => line
-                .send(output, body, self.write_timeout)
+                .send(output, body, self.write_timeout, Instant::now())
                 .map_err(|fault| lost(&line, fault)),
             None => Err(Status::Closed(None)),
         };
@@ -529,7 +532,7 @@ mod tests {
                 let other = scope.spawn(|| duplex.send(Kind::Text, Span::Whole, b"tween", false));
                 for _ in 0..20 {
                     wire.with(|conn| conn.ping(b"")).unwrap();
-                    wire.flush_replies(true).unwrap();
+                    wire.flush_replies(true, Instant::now()).unwrap();
                 }
                 // Nobody writes any more: the other thread waits, or comes and finds nothing to do.
                 let deadline = Instant::now() + Duration::from_millis(500);

@@ -135,6 +135,9 @@ impl Conn {
         inbox: &'a mut Inbox,
         want: usize,
     ) -> Result<Option<Event<'a>>, Violation> {
+        if inbox.unread().is_empty() && !self.decoder.is_amid() {
+            return Ok(None);
+        }
         let received = self.advance(inbox, want);
         match &received {
             Ok(Some(Event::Data(piece))) => {
