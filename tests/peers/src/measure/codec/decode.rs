@@ -5,7 +5,7 @@ use crate::report::Report;
 use crate::rig::client::{BINARY, TEXT, frame};
 use crate::rig::{TWO_SCRIPTS, size_name, text};
 use crate::servers::event_loop;
-use csp_websocket::proto::{Assembler, Conn, Data, Event, Inbox, Limits};
+use csp_websocket::proto::{Assembler, Conn, Data, Event, Inbox, Limits, Stretch};
 use fastwebsockets::FragmentCollector;
 use futures_util::StreamExt;
 use std::hint::black_box;
@@ -79,16 +79,20 @@ fn in_place(mut wire: Wire, size: usize) -> Work<'static> {
         for _ in 0..times {
             let mut came = 0;
             loop {
-                let Some(event) = conn.receive(&mut inbox, usize::MAX).expect("a frame") else {
-                    receive(&mut wire, &mut inbox);
-                    continue;
-                };
-                let Event::Data(piece) = event else {
-                    panic!("not data")
-                };
-                came += black_box(piece).len();
-                if piece.message_end {
-                    break;
+                match conn.receive(&mut inbox, usize::MAX).expect("a frame") {
+                    Some(Event::Data(piece)) => {
+                        came += piece.len();
+                        match piece.stretch {
+                            Stretch::Text(text) => _ = black_box(text),
+                            Stretch::Binary(bytes) => _ = black_box(bytes),
+                            Stretch::Char(c) => _ = black_box(c),
+                        }
+                        if piece.message_end {
+                            break;
+                        }
+                    }
+                    Some(_) => panic!("not data"),
+                    None => receive(&mut wire, &mut inbox),
                 }
             }
             assert_eq!(came, size);
@@ -104,16 +108,15 @@ fn copied_out(mut wire: Wire) -> Work<'static> {
         for _ in 0..times {
             assembler.begin(&mut data, usize::MAX);
             loop {
-                let Some(event) = conn.receive(&mut inbox, usize::MAX).expect("a frame") else {
-                    receive(&mut wire, &mut inbox);
-                    continue;
-                };
-                let Event::Data(piece) = event else {
-                    panic!("not data")
-                };
-                Assembler::push(&mut data, &piece, usize::MAX).expect("room");
-                if piece.message_end {
-                    break;
+                match conn.receive(&mut inbox, usize::MAX).expect("a frame") {
+                    Some(Event::Data(piece)) => {
+                        Assembler::push(&mut data, &piece, usize::MAX).expect("room");
+                        if piece.message_end {
+                            break;
+                        }
+                    }
+                    Some(_) => panic!("not data"),
+                    None => receive(&mut wire, &mut inbox),
                 }
             }
             black_box(&data);
