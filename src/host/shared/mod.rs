@@ -59,7 +59,7 @@ pub(super) fn run(opened: Opened, place: Place) {
 
 /// What a turn has come to.
 enum Outcome {
-    /// There is nothing more to do, or it is known who does it.
+    /// The connection goes on; what follows this turn.
     Goes(Next),
     /// The connection is to end.
     Ends,

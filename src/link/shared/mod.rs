@@ -4,7 +4,7 @@
 //!  poll ──happened──► Shared ◄──send── any thread
 //!                       │ call
 //!                       ▼
-//!  worker ◄──next──── Queue        begin_turn: the worker owns what is hosted; rest or over: it is given back
+//!  worker ◄──next──── Queue        run_turn: the worker owns what is hosted; rest or over: it is given back
 //! ```
 //!
 //! Everything that threads share of it stands in one `State` behind one lock, which is held for bytes and calls of
