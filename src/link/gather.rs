@@ -86,17 +86,6 @@ impl Patience {
         }
     }
 
-    /// True once it runs.
-    pub(super) fn runs(&self) -> bool {
-        self.end.is_some()
-    }
-
-    /// Lets it run from now on; what is left of it, as of [`Patience::left`].
-    pub(super) fn begin(&mut self, now: Instant) -> Option<Duration> {
-        let end = self.end.insert(now.checked_add(self.timeout));
-        end.map(|_| self.timeout)
-    }
-
     /// What is left of it now; `None` for one without end.
     pub(super) fn left_now(&mut self) -> Option<Duration> {
         match self.timeout {
@@ -109,7 +98,10 @@ impl Patience {
     pub(super) fn left(&mut self, now: Instant) -> Option<Duration> {
         match self.end {
             Some(end) => end.map(|end| end.saturating_duration_since(now)),
-            None => self.begin(now),
+            None => self
+                .end
+                .insert(now.checked_add(self.timeout))
+                .map(|_| self.timeout),
         }
     }
 }

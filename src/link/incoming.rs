@@ -196,28 +196,22 @@ impl Intake {
             if let Some(end) = wire.line().asked() {
                 return Err(asked(wire, end));
             }
-            let received = if may_wait && !amid && self.is_fresh(patience) {
-                let wait = self.begin(patience, now);
-                self.set_wait(wire.line(), wait)?;
-                wire.line().recv(self.inbox.space())
-            } else {
-                match patience.left(now) {
-                    Some(Duration::ZERO) if patience.polls == 0 => return Err(Status::Timeout),
-                    Some(Duration::ZERO) => {
-                        patience.polls -= 1;
-                        wire.line().recv_now(self.inbox.space())
+            let received = match patience.left(now) {
+                Some(Duration::ZERO) if patience.polls == 0 => return Err(Status::Timeout),
+                Some(Duration::ZERO) => {
+                    patience.polls -= 1;
+                    wire.line().recv_now(self.inbox.space())
+                }
+                left => {
+                    let rest = amid.then(|| self.lag.left(self.timing.message_timeout, now));
+                    let rest = rest.flatten();
+                    if rest == Some(Duration::ZERO) {
+                        return Err(self.failed(wire, Violation::MessageTooSlow));
                     }
-                    left => {
-                        let rest = amid.then(|| self.lag.left(self.timing.message_timeout, now));
-                        let rest = rest.flatten();
-                        if rest == Some(Duration::ZERO) {
-                            return Err(self.failed(wire, Violation::MessageTooSlow));
-                        }
-                        let keepalive = self.until_keepalive(now);
-                        let wait = keepalive.into_iter().chain(left).chain(rest).min();
-                        self.set_wait(wire.line(), wait)?;
-                        self.recv(wire.line(), now, amid)
-                    }
+                    let keepalive = self.until_keepalive(now);
+                    let wait = keepalive.into_iter().chain(left).chain(rest).min();
+                    self.set_wait(wire.line(), wait)?;
+                    self.recv(wire.line(), now, amid)
                 }
             };
             match received {
@@ -243,22 +237,6 @@ impl Intake {
                 }
                 Err(_) => return Err(lost(wire)),
             }
-        }
-    }
-
-    /// True if no time runs yet, neither the caller's nor that of keepalive.
-    fn is_fresh(&self, patience: &Patience) -> bool {
-        self.quiet_since.is_none() && self.pinged.is_none() && !patience.runs()
-    }
-
-    /// Lets both run; how long to wait at first, which takes no arithmetic.
-    fn begin(&mut self, patience: &mut Patience, now: Instant) -> Option<Duration> {
-        let interval = self.timing.ping_interval;
-        let keepalive = (!interval.is_zero()).then_some(interval);
-        self.quiet_since = keepalive.map(|_| now);
-        match (keepalive, patience.begin(now)) {
-            (Some(keepalive), Some(timeout)) => Some(keepalive.min(timeout)),
-            (keepalive, timeout) => keepalive.or(timeout),
         }
     }
 
@@ -293,12 +271,18 @@ impl Intake {
 
     /// Time to the next thing that keepalive has to do.
     fn until_keepalive(&mut self, now: Instant) -> Option<Duration> {
-        if self.timing.ping_interval.is_zero() {
+        let interval = self.timing.ping_interval;
+        if interval.is_zero() {
             return None;
         }
-        let due = match self.pinged {
-            Some(pinged) => pinged + self.timing.pong_timeout,
-            None => *self.quiet_since.get_or_insert(now) + self.timing.ping_interval,
+        let due = match (self.pinged, self.quiet_since) {
+            (Some(pinged), _) => pinged + self.timing.pong_timeout,
+            (None, Some(since)) => since + interval,
+            (None, None) => {
+                // It begins to run: there is nothing to reckon yet, which is so before most waits.
+                self.quiet_since = Some(now);
+                return Some(interval);
+            }
         };
         Some(due.saturating_duration_since(now))
     }
