@@ -127,29 +127,23 @@ impl Size {
 /// Messages of one direction that whoever handles them has counted for itself: to add up many costs no more than to
 /// add one.
 #[derive(Debug, Default)]
-pub(crate) struct Uncounted([Amount; 2]);
-
-#[derive(Debug, Default)]
-struct Amount {
-    messages: u64,
-    bytes: u64,
-}
+pub(crate) struct Uncounted([Flow; 2]);
 
 impl Uncounted {
     /// A piece of a message, or all of it.
     #[inline]
     pub(crate) fn add(&mut self, kind: Kind, ends: bool, bytes: usize) {
         let Uncounted([text, binary]) = self;
-        let amount = match kind {
+        let flow = match kind {
             Kind::Text => text,
             Kind::Binary => binary,
         };
-        amount.messages += u64::from(ends);
-        amount.bytes += bytes as u64;
+        flow.messages += u64::from(ends);
+        flow.bytes += bytes as u64;
     }
 
     fn move_to(&mut self, sizes: &[Size; 2]) {
-        for (Amount { messages, bytes }, size) in self.0.iter_mut().zip(sizes) {
+        for (Flow { messages, bytes }, size) in self.0.iter_mut().zip(sizes) {
             if *messages > 0 {
                 size.messages.add(std::mem::take(messages));
             }
