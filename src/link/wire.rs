@@ -194,8 +194,7 @@ impl Wire {
     /// Writes all output.
     pub(crate) fn flush(&mut self) -> Result<(), Status> {
         match self {
-            Wire::Solo(solo) if solo.conn.output().is_empty() => Ok(()),
-            Wire::Solo(solo) => solo.write(b"", Instant::now()),
+            Wire::Solo(solo) => solo.flush(Instant::now()),
             Wire::Duplex(_, duplex) => duplex.flush(),
         }
     }
@@ -208,8 +207,7 @@ impl Wire {
                 solo.count();
                 write_now(&solo.line, &mut solo.conn)
             }
-            Wire::Solo(solo) if solo.conn.output().is_empty() => Ok(()),
-            Wire::Solo(solo) => solo.write(b"", now),
+            Wire::Solo(solo) => solo.flush(now),
             Wire::Duplex(line, duplex) if !wait => duplex.write_now(line),
             Wire::Duplex(_, duplex) => duplex.flush_if_free(),
         }
@@ -231,6 +229,13 @@ impl Wire {
 impl Solo {
     fn count(&mut self) {
         self.line.tally().went_all(&mut self.went);
+    }
+
+    fn flush(&mut self, now: Instant) -> Result<(), Status> {
+        match self.conn.output() {
+            [] => Ok(()),
+            _ => self.write(b"", now),
+        }
     }
 
     /// Writes the output, of which there is some, then `body`.
