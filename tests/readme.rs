@@ -298,11 +298,11 @@ fn every_package_is_listed_with_its_reason() {
 }
 
 #[test]
-fn every_package_of_a_default_build_is_listed_and_no_other() {
+fn every_package_that_is_compiled_is_listed_and_no_other() {
     let cargo = std::env::var("CARGO").unwrap_or("cargo".to_owned());
     let tree = std::process::Command::new(cargo)
         .args(["tree", "--locked", "--offline", "--prefix", "none"])
-        .args(["--edges", "normal,build"])
+        .args(["--edges", "normal,build", "--all-features"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo");
