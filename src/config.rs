@@ -117,6 +117,9 @@ pub struct SessionConfig {
     pub cookie: String,
     /// Path of the cookie. Default `/`.
     pub path: String,
+    /// The cookie is for encrypted connections only (`Secure`), which is for a gateway behind a proxy that encrypts: one
+    /// that [does so itself](crate::Gateway::tls) always sends it so. Default false.
+    pub secure: bool,
     /// Idle time after which a session without an open WebSocket ends; zero is never. Default 900 s.
     pub timeout: Duration,
     /// Sessions at once; a handshake that needs one more is answered 503. Default 65,536.
@@ -130,6 +133,7 @@ impl Default for SessionConfig {
         SessionConfig {
             cookie: "CSPSESSIONID".to_owned(),
             path: "/".to_owned(),
+            secure: false,
             timeout: Duration::from_secs(900),
             max_sessions: 65_536,
             max_sockets: 64,

@@ -3,6 +3,7 @@
 mod check;
 
 use crate::address::GwClientAddress;
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::control::Control;
 use crate::handle::GatewayHandle;
@@ -20,6 +21,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -145,6 +147,26 @@ impl Gateway {
         let (control, bound) = Control::bind(address, key.clone())?;
         self.handle.set_control(bound, key);
         self.control = Some(control);
+        Ok(self)
+    }
+
+    /// Speaks TLS (`https://`, `wss://`) on its address from the first byte on, and nothing else: a client that begins
+    /// without it is told so. Needs the feature `tls`.
+    ///
+    /// Both files are PEM: the gateway's own certificate first and those that vouch for it behind, and a private key
+    /// without a passphrase. [`GatewayHandle::reload_tls`] reads them again. The handshake is part of what must be done
+    /// within [`Config::handshake_timeout`], on the connection's own thread; TLS 1.2 and 1.3 are spoken. The session cookie
+    /// becomes `Secure`. Who is turned away for a limit before its request has no answer: the connection is closed.
+    ///
+    /// # Errors
+    /// [`Status::Io`] with a sentence that names the file; of the kind `Unsupported` in a build without the feature.
+    pub fn tls(
+        self,
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Gateway, Status> {
+        let certificate = Certificate::open(certificate.as_ref(), key.as_ref())?;
+        self.handle.set_certificate(certificate);
         Ok(self)
     }
 
@@ -342,7 +364,8 @@ impl Acceptor {
         let config = self.handle.config();
         let tally = self.handle.tally();
         tally.accepted.add(1);
-        let line = Arc::new(Line::new(socket, Arc::clone(tally)));
+        let certificate = self.handle.certificate();
+        let line = Arc::new(Line::secured(socket, certificate, Arc::clone(tally)));
         if let Err(error) = line.prepare(config) {
             log::debug!("{peer}: the connection was lost at once: {error}");
             return;

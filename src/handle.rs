@@ -1,6 +1,7 @@
 //! The cheap clone of a gateway that others hold.
 
 use crate::address::GwClientAddress;
+use crate::certificate::Certificate;
 use crate::config::{Config, YEAR};
 use crate::counters::{Counters, Tally};
 use crate::id::WebSocketId;
@@ -15,6 +16,7 @@ use crate::table::{Table, WebSocketInfo};
 use crate::topics::Topics;
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -36,6 +38,8 @@ struct Shared {
     /// What shared WebSockets have in common, once there was one.
     hub: OnceLock<Weak<Hub>>,
     control: OnceLock<Site>,
+    /// There if it speaks TLS.
+    certificate: OnceLock<Certificate>,
     stop: Mutex<Stop>,
     stop_changed: Condvar,
 }
@@ -73,6 +77,7 @@ impl GatewayHandle {
             tally,
             hub: OnceLock::new(),
             control: OnceLock::new(),
+            certificate: OnceLock::new(),
             stop: Mutex::default(),
             stop_changed: Condvar::new(),
         };
@@ -121,6 +126,33 @@ impl GatewayHandle {
     /// Says once where the gateway is reached.
     pub(crate) fn set_control(&self, address: GwClientAddress, key: Option<Key>) {
         let _ = self.shared.control.set(Site { address, key });
+    }
+
+    /// Reads the certificate and the key again, from the files that [`Gateway::tls`](crate::Gateway::tls) was given:
+    /// for connections that come from now on. Those that are open stay as they are.
+    ///
+    /// # Errors
+    /// [`Status::Io`] with a sentence that names the file: it cannot be used, and the gateway goes on with what it has;
+    /// of the kind `Unsupported` if the gateway speaks no TLS.
+    pub fn reload_tls(&self) -> Result<(), Status> {
+        match self.certificate() {
+            Some(certificate) => Ok(certificate.reload()?),
+            None => {
+                let why = "this gateway has no certificate to read again";
+                Err(io::Error::new(io::ErrorKind::Unsupported, why).into())
+            }
+        }
+    }
+
+    /// What the gateway shows its clients, if it speaks TLS.
+    pub(crate) fn certificate(&self) -> Option<&Certificate> {
+        self.shared.certificate.get()
+    }
+
+    /// Says once what it shows them; its cookies are for encrypted connections only from then on.
+    pub(crate) fn set_certificate(&self, certificate: Certificate) {
+        let _ = self.shared.certificate.set(certificate);
+        self.sessions().set_secure();
     }
 
     /// What the gateway has done so far, and what is open and waiting now.

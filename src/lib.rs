@@ -4,6 +4,7 @@
 compile_error!("csp-websocket needs a Unix: it waits for sockets by their descriptors");
 
 mod address;
+mod certificate;
 mod config;
 mod control;
 mod counters;

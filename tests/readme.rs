@@ -78,6 +78,7 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
         ("host_names", "none".to_owned()),
         ("sessions.cookie", quoted(&sessions.cookie)),
         ("sessions.path", quoted(&sessions.path)),
+        ("sessions.secure", sessions.secure.to_string()),
         ("sessions.timeout", time(timeout)),
         ("sessions.max_sessions", count(sessions.max_sessions)),
         ("sessions.max_sockets", count(sessions.max_sockets)),

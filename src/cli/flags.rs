@@ -34,9 +34,17 @@ pub(super) struct Serve {
     /// `HOST:PORT`, the port a number and the host not yet looked up.
     pub(super) listen: String,
     pub(super) config: Config,
+    pub(super) tls: Option<Tls>,
     pub(super) control: Option<Control>,
     /// The app at each path, the built-in ones included.
     pub(super) routes: BTreeMap<String, App>,
+}
+
+/// What it shows clients that come by TLS, which all do then.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 /// Where other processes reach it.
@@ -56,6 +64,7 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
     let mut routes = BTreeMap::new();
     let mut control = None;
     let mut key_file = None;
+    let (mut tls_cert, mut tls_key) = (None, None);
     let mut command = false;
     let mut print_config = false;
     let mut first = true;
@@ -67,6 +76,8 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             Long("print-config") => print_config = true,
             Long("listen") => listen = address(words.value()?.string()?)?,
             Long("control") => control = Some(remote::address("--control", &mut words)?),
+            Long("tls-cert") => tls_cert = Some(PathBuf::from(words.value()?)),
+            Long("tls-key") => tls_key = Some(PathBuf::from(words.value()?)),
             Long("control-key-file") => key_file = Some(PathBuf::from(words.value()?)),
             Long("shared-workers") => {
                 config.shared.workers = number(&mut words, "--shared-workers", 0..=usize::MAX)?;
@@ -123,6 +134,12 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
         (None, Some(_)) => return Err("--control-key-file goes with --control ADDR".into()),
         (None, None) => None,
     };
+    let tls = match (tls_cert, tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err("--tls-cert goes with --tls-key FILE".into()),
+        (None, Some(_)) => return Err("--tls-key goes with --tls-cert FILE".into()),
+    };
     if print_config {
         return Ok(Wish::PrintConfig(config));
     }
@@ -132,6 +149,7 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
     Ok(Wish::Serve(Serve {
         listen,
         config,
+        tls,
         control,
         routes,
     }))
@@ -235,7 +253,15 @@ mod tests {
             "--control-key-file",
             "k",
             "--shared-workers=2",
+            "--tls-cert=c.pem",
+            "--tls-key",
+            "k.pem",
         ]);
+        let tls = wish.tls.unwrap();
+        assert_eq!(
+            [tls.certificate, tls.key],
+            ["c.pem", "k.pem"].map(PathBuf::from)
+        );
         let control = wish.control.unwrap();
         assert_eq!(control.address.to_string(), "unix:/c");
         assert_eq!(control.key_file, Some(PathBuf::from("k")));
@@ -278,6 +304,8 @@ mod tests {
             (&["frobnicate"], "serve, list, metrics, send and end"),
             (&["--control=8081"], "unix:PATH or HOST:PORT"),
             (&["--control-key-file=k"], "--control ADDR"),
+            (&["--tls-cert=c"], "--tls-key FILE"),
+            (&["--tls-key=k"], "--tls-cert FILE"),
             (&["--shared-workers=-1"], "-1"),
             (&["serve", "serve"], "serve"),
             (&["serve", "more"], "more"),

@@ -37,6 +37,9 @@ Where:
   --origin ORIGIN            pages that may connect besides those of the gateway's own origin; may be repeated:
                              https://app.example.com, https://*.example.com, null
 
+  --tls-cert FILE            speak TLS with the certificate in this PEM file, and those that vouch for it behind
+  --tls-key FILE             its private key; SIGHUP reads both files again
+
   --control ADDR             the control address: unix:PATH, for this user alone, or HOST:PORT with a key
   --control-key-file FILE    the first line of FILE is the key that requests there have to show
 

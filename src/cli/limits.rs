@@ -40,6 +40,7 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         ("host_names", listed(&config.host_names)),
         ("sessions.cookie", cookie(&sessions.cookie)),
         ("sessions.path", sessions.path.clone()),
+        ("sessions.secure", sessions.secure.to_string()),
         ("sessions.timeout", time(sessions.timeout)),
         ("sessions.max_sessions", sessions.max_sessions.to_string()),
         ("sessions.max_sockets", sessions.max_sockets.to_string()),

@@ -1,9 +1,9 @@
 //! A gateway until a signal ends it.
 
-use super::flags::{Control, Serve};
+use super::flags::{Control, Serve, Tls};
 use super::{limits, print, remote};
 use csp_websocket::{Gateway, GatewayHandle, GwClientAddress, Misuse, Status};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::fs;
@@ -35,6 +35,7 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     let Serve {
         listen,
         config,
+        tls,
         control,
         routes,
     } = wish;
@@ -47,30 +48,45 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     for (path, app) in routes {
         gateway = app.serve(gateway, &path);
     }
+    let mut scheme = "http";
+    if let Some(tls) = &tls {
+        gateway = secure(gateway, tls)?;
+        scheme = "https";
+    }
     if let Some(control) = control {
         gateway = open_control(gateway, control)?;
     }
     // Before the address is printed: who has read it may send a signal.
-    stop_on_signals(gateway.handle())
+    heed_signals(gateway.handle(), tls.is_some())
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
     let addr = gateway.handle().local_addr();
     if !addr.ip().is_loopback() {
         log::warn!("listening on {addr}: everyone who reaches this machine can connect");
     }
     print(format_args!(
-        "csp-websocket: open http://{}/\n",
+        "csp-websocket: open {scheme}://{}/\n",
         to_open(addr)
     ))?;
     gateway.run().map_err(|status| status.to_string())
+}
+
+/// Has it speak TLS.
+fn secure(gateway: Gateway, tls: &Tls) -> Result<Gateway, String> {
+    warn_of_readers(&tls.key);
+    gateway
+        .tls(&tls.certificate, &tls.key)
+        .map_err(|status| match status {
+            Status::Io(error) => format!("cannot speak TLS: {error}"),
+            other => format!("cannot speak TLS: {other}"),
+        })
 }
 
 /// Opens the control address, and says where: with port 0 nobody else could know.
 fn open_control(gateway: Gateway, control: Control) -> Result<Gateway, String> {
     let Control { address, key_file } = control;
     let key = key_file.as_deref().map(remote::read_key).transpose()?;
-    if let Some(file) = key_file.as_deref().filter(|file| others_can_read(file)) {
-        let file = file.display();
-        log::warn!("others can read the key in {file}: chmod 600 keeps it");
+    if let Some(file) = &key_file {
+        warn_of_readers(file);
     }
     let opened = gateway.control(&address, key.as_deref());
     let gateway = opened.map_err(|status| cannot_control(&address, key.is_some(), &status))?;
@@ -80,8 +96,12 @@ fn open_control(gateway: Gateway, control: Control) -> Result<Gateway, String> {
     Ok(gateway)
 }
 
-fn others_can_read(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+/// A key that others can read is none.
+fn warn_of_readers(key: &Path) {
+    if fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+        let file = key.display();
+        log::warn!("others can read the key in {file}: chmod 600 keeps it");
+    }
 }
 
 fn page() -> String {
@@ -100,8 +120,9 @@ fn start_log() {
         .init();
 }
 
-/// The first signal stops the gateway; a second one ends the process as it stands.
-fn stop_on_signals(handle: GatewayHandle) -> io::Result<()> {
+/// The first SIGINT or SIGTERM stops the gateway; a second one ends the process as it stands. With TLS, SIGHUP has the
+/// certificate read again.
+fn heed_signals(handle: GatewayHandle, tls: bool) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag unset, and sets it for the second.
@@ -109,17 +130,35 @@ fn stop_on_signals(handle: GatewayHandle) -> io::Result<()> {
         flag::register(signal, Arc::clone(&stopping))?;
     }
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let stop = move || {
-        if signals.forever().next().is_some() {
+    if tls {
+        signals.add_signal(SIGHUP)?;
+    }
+    let heed = move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                reload(&handle);
+                continue;
+            }
             let open = handle.websockets().len();
             log::info!("stopping: {open} WebSockets to close; a second signal ends at once");
             handle.shutdown(GRACE);
+            return;
         }
     };
     thread::Builder::new()
         .name("csp-signals".to_owned())
-        .spawn(stop)?;
+        .spawn(heed)?;
     Ok(())
+}
+
+fn reload(handle: &GatewayHandle) {
+    match handle.reload_tls() {
+        Ok(()) => log::info!("the certificate was read again; open connections stay as they are"),
+        Err(Status::Io(error)) => {
+            log::error!("the certificate stays the one that was read before: {error}");
+        }
+        Err(other) => log::error!("the certificate stays the one that was read before: {other}"),
+    }
 }
 
 /// The address that a browser on this machine reaches it by.

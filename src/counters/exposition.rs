@@ -19,6 +19,7 @@ impl Display for Counters {
         out.family("handshakes_unanswered_total", "Requests that got no answer.", "counter", &[
             ("reason=\"late\"", self.handshakes_late),
             ("reason=\"gone\"", self.handshakes_gone),
+            ("reason=\"tls\"", self.handshakes_tls),
         ])?;
         out.labelled("websockets", "WebSockets open now.", "gauge", "mode", &self.websockets)?;
         out.counters("closes_sent_total", "WebSockets that have ended, by the close code that was sent.", "code", &self.closes_sent)?;

@@ -40,6 +40,8 @@ pub struct Counters {
     pub handshakes_late: u64,
     /// Connections that were gone before their request could be answered.
     pub handshakes_gone: u64,
+    /// Connections whose TLS handshake came to nothing: one side did not accept the other.
+    pub handshakes_tls: u64,
     /// WebSockets open now, by mode: `dedicated`, `raw`, `shared`.
     pub websockets: BTreeMap<String, u64>,
     /// WebSockets that have ended, by the close code that was sent: `1000` to `1015`, `3000-3999`, `4000-4999`, or

@@ -4,7 +4,7 @@ use super::lines::Shown;
 use super::{Host, Page, Panicked, guarded};
 use crate::config::Config;
 use crate::id::WebSocketId;
-use crate::link::{Dedicated, Line, Link, Shared, SharedEnd, Timing, is_timeout};
+use crate::link::{Dedicated, Line, Link, NoTls, Shared, SharedEnd, Timing, is_timeout};
 use crate::proto::{
     Conn, Head, Limits, Rejection, Request, Upgrade, answer, host_is_local, is_upgrade, upgrade,
 };
@@ -40,11 +40,24 @@ enum No {
     Late,
     /// The client is gone.
     Gone(&'static str),
+    /// There is no TLS between the two, and so nothing that could be said.
+    Untrusted(String),
 }
 
 impl From<Rejection> for No {
     fn from(rejection: Rejection) -> No {
         No::Rejected(rejection)
+    }
+}
+
+impl From<NoTls> for No {
+    fn from(no: NoTls) -> No {
+        match no {
+            NoTls::Plain => No::Rejected(Rejection::NoTls),
+            NoTls::Late => No::Late,
+            NoTls::Gone => No::Gone("the client left within its TLS handshake"),
+            NoTls::Failed(why) => No::Untrusted(why),
+        }
     }
 }
 
@@ -85,9 +98,14 @@ pub(super) fn open(
     }
 }
 
-/// Reads the request head. One deadline for all of it: the socket's time-out shrinks to what is left.
+/// Reads the request head, after the TLS handshake if there is one. One deadline for all of it: the socket's time-out
+/// shrinks to what is left.
 fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
-    let deadline = Instant::now() + host.handle.config().handshake_timeout;
+    let config = host.handle.config();
+    let deadline = Instant::now() + config.handshake_timeout;
+    if let Some(certificate) = host.handle.certificate() {
+        line.begin_tls(certificate, b"", deadline, config.write_timeout)?;
+    }
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -369,6 +387,14 @@ fn say_no(host: &Host, line: &Line, peer: SocketAddr, request: Option<&Request>,
         No::Gone(why) => {
             tally.handshakes_gone.add(1);
             return log::debug!("{peer} {path}: {why}");
+        }
+        No::Untrusted(why) => {
+            tally.handshakes_tls.add(1);
+            if let Some(suppressed) = host.refusals.pass() {
+                let why = Shown(&why);
+                log::info!("{peer}: no TLS session reason={why}{suppressed}");
+            }
+            return;
         }
         No::Rejected(rejection) => {
             let answer = answer::rejected(rejection, request);

@@ -71,8 +71,12 @@ impl Leaving {
     }
 }
 
-/// Writes the answer into a socket whose buffer is empty, so that it fits; if not, so be it.
+/// Writes the answer into a socket whose buffer is empty, so that it fits; if not, so be it. Before a TLS handshake
+/// there is nothing that could be said.
 pub(super) fn write_now(line: &Line, rejection: Rejection) {
+    if line.is_tls() {
+        return;
+    }
     let _ = line.send_now(&answer::rejected(rejection, None));
 }
 

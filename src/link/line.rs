@@ -8,6 +8,7 @@
 use super::moment::Moment;
 use super::shared::Shared;
 use super::stream::Stream;
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::counters::Tally;
 use crate::proto::{CloseCode, Violation};
@@ -60,6 +61,20 @@ pub(crate) enum SendFault {
     Lost,
 }
 
+/// Why there is no TLS session.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code))]
+pub(crate) enum NoTls {
+    /// The client speaks HTTP without TLS.
+    Plain,
+    /// The handshake did not come in time.
+    Late,
+    /// The stream ended or failed.
+    Gone,
+    /// One side does not accept the other; why.
+    Failed(String),
+}
+
 /// What the peer must take within each write timeout for a long write to go on.
 pub(crate) const STRIDE: usize = 256 * 1_024;
 
@@ -87,6 +102,55 @@ impl Line {
             why: AtomicU16::new(0),
             sends: AtomicU32::new(0),
             shared: OnceLock::new(),
+        }
+    }
+
+    /// One that is to speak TLS, if the gateway has a certificate.
+    pub(crate) fn secured(
+        stream: impl Into<Stream>,
+        certificate: Option<&Certificate>,
+        tally: Arc<Tally>,
+    ) -> Line {
+        let stream = stream.into();
+        Line::new(
+            match certificate {
+                #[cfg(feature = "tls")]
+                Some(_) => stream.with_tls(),
+                #[cfg(not(feature = "tls"))]
+                Some(never) => match *never {},
+                None => stream,
+            },
+            tally,
+        )
+    }
+
+    /// The TLS handshake of a line that was made for it, all of it before `deadline`; `early` has been received already.
+    /// Its read timeout is another one afterwards, its write timeout `write_timeout`.
+    pub(crate) fn begin_tls(
+        &self,
+        certificate: &Certificate,
+        early: &[u8],
+        deadline: Instant,
+        write_timeout: Duration,
+    ) -> Result<(), NoTls> {
+        #[cfg(feature = "tls")]
+        if let Stream::Tls(tls) = &self.stream {
+            let set = |timeout| self.stream.set_write_timeout(timeout);
+            let left = deadline.saturating_duration_since(Instant::now());
+            set(Some(left)).map_err(|_| NoTls::Gone)?;
+            tls.begin(certificate.current(), early, deadline)?;
+            return set(nonzero(write_timeout)).map_err(|_| NoTls::Gone);
+        }
+        let _ = (certificate, early, deadline, write_timeout);
+        Ok(())
+    }
+
+    /// True if what goes over it is encrypted, or is to be.
+    pub(crate) fn is_tls(&self) -> bool {
+        match self.stream {
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => true,
+            _ => false,
         }
     }
 
@@ -256,6 +320,37 @@ impl Line {
         received
     }
 
+    /// True if something that was written waits to go out all the same: TLS has taken and encrypted it.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.stream.is_behind()
+    }
+
+    /// The same for the line of a shared connection, after another try.
+    pub(super) fn stays_behind(&self) -> Result<bool, SendFault> {
+        while self.stream.is_behind() {
+            match self.stream.flush() {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) => return Ok(true),
+                Err(_) => return Err(SendFault::Lost),
+            }
+        }
+        Ok(false)
+    }
+
+    /// True if there may be more to receive, though the last receive did not fill its space.
+    #[inline]
+    pub(super) fn has_more(&self) -> bool {
+        self.stream.has_more()
+    }
+
+    /// Gives memory back that nothing waits in.
+    #[inline]
+    pub(super) fn shrink(&self) {
+        self.stream.shrink();
+    }
+
     /// One write of a shared connection, whose socket never waits; `None` if nothing goes just now.
     pub(super) fn write_some(&self, slices: &[IoSlice<'_>]) -> Result<Option<usize>, SendFault> {
         loop {
@@ -308,10 +403,11 @@ impl Line {
         let timeout = nonzero(timeout);
         let mut stride_end = STRIDE;
         let mut since = now;
-        while !head.is_empty() || !body.is_empty() {
+        while !head.is_empty() || !body.is_empty() || self.stream.is_behind() {
             let stride = body.get(..STRIDE).unwrap_or(body);
             self.sends.fetch_add(1, Ordering::Relaxed);
             let sent = match (head.is_empty(), stride.is_empty()) {
+                (true, true) => self.stream.flush().map(|()| 0),
                 (true, _) => self.stream.write(stride),
                 (_, true) => self.stream.write(head),
                 _ => self
@@ -321,6 +417,7 @@ impl Line {
             self.sends.fetch_add(1, Ordering::Relaxed);
             let overdue = || timeout.is_some_and(|timeout| since.elapsed() >= timeout);
             match sent {
+                Ok(0) if head.is_empty() && body.is_empty() => {}
                 Ok(0) => return Err(SendFault::Lost),
                 Ok(n) => {
                     self.tally.sent(n);

@@ -1,7 +1,8 @@
 //! One socket with one connection (`proto::Conn`): what blocks, and for how long.
 //!
 //! ```text
-//!  Stream     what carries the bytes: a TCP socket
+//!  Stream     what carries the bytes: a TCP socket, or TLS over one
+//!  Tls        encrypts and decrypts, for the thread that reads and those that write
 //!  Line       the stream of a connection, and the flag that others raise to end it
 //!  Wire       the Conn and who may queue and write: one thread alone, or several
 //!  Incoming   waiting, receiving, gathering what a read returns
@@ -24,6 +25,8 @@ mod moment;
 mod pace;
 mod shared;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 pub(crate) use clock::Clock;
@@ -32,7 +35,7 @@ pub(crate) use either::{Link, Outlet};
 #[cfg(test)]
 pub(crate) use faulty::{Cut, Dice, Fault, Faulty, Noise};
 pub(crate) use gather::Ask;
-pub(crate) use line::{End, Line, StuckWatch, is_timeout};
+pub(crate) use line::{End, Line, NoTls, StuckWatch, is_timeout};
 pub(crate) use moment::Moment;
 pub(crate) use shared::{
     Common, Hosted, Hub, Job, Next, Poll, Queue, Reading, Rules, Shared, SharedEnd, Start,

@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 use super::faulty::Faulty;
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -20,6 +22,9 @@ const LONGEST: Duration = Duration::from_secs(20 * 86_400);
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    /// Boxed, as it is much larger than the others.
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
     #[cfg(test)]
     Faulty(Arc<Faulty>),
 }
@@ -38,10 +43,18 @@ impl From<Arc<Faulty>> for Stream {
 }
 
 impl Stream {
+    /// One that begins plain and is to speak TLS ([`Tls::begin`]).
+    #[cfg(feature = "tls")]
+    pub(super) fn with_tls(self) -> Stream {
+        Stream::Tls(Box::new(Tls::new(self)))
+    }
+
     /// One receive; 0 is the end of the stream.
     pub(super) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).read(space),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.recv(space),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.recv(space),
         }
@@ -50,6 +63,8 @@ impl Stream {
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write(bytes),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.write_vectored(&[IoSlice::new(bytes)]),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.write_vectored(&[IoSlice::new(bytes)]),
         }
@@ -58,6 +73,8 @@ impl Stream {
     pub(super) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write_vectored(slices),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.write_vectored(slices),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.write_vectored(slices),
         }
@@ -66,6 +83,8 @@ impl Stream {
     pub(super) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nonblocking(on),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.set_nonblocking(on),
             #[cfg(test)]
             Stream::Faulty(faulty) => {
                 faulty.set_nonblocking(on);
@@ -74,10 +93,51 @@ impl Stream {
         }
     }
 
+    /// True if something that a write has taken has not gone out.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.is_behind(),
+            _ => false,
+        }
+    }
+
+    /// Sends what of it goes.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        match self {
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// True if there may be more where the last receive came from, though it did not fill its space.
+    #[inline]
+    pub(super) fn has_more(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.has_more(),
+            _ => false,
+        }
+    }
+
+    /// Gives memory back that nothing waits in.
+    #[inline]
+    pub(super) fn shrink(&self) {
+        match self {
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.shrink(),
+            _ => {}
+        }
+    }
+
     /// How long a receive waits; `None` is without end.
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_read_timeout(timeout),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().set_read_timeout(timeout),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -87,6 +147,8 @@ impl Stream {
     pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_write_timeout(timeout),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().set_write_timeout(timeout),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -96,6 +158,8 @@ impl Stream {
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nodelay(true),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().set_nodelay(),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -110,6 +174,8 @@ impl Stream {
                 .set_tcp_user_timeout(timeout.map(|timeout| timeout.min(LONGEST))),
             #[cfg(not(target_os = "linux"))]
             Stream::Tcp(_) => Ok(()),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().set_user_timeout(timeout),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -118,6 +184,13 @@ impl Stream {
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.shutdown(how),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => {
+                if how != Shutdown::Read {
+                    tls.close_notify();
+                }
+                tls.socket().shutdown(how)
+            }
             #[cfg(test)]
             Stream::Faulty(faulty) => {
                 faulty.shutdown(how);
@@ -130,6 +203,8 @@ impl Stream {
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Stream::Tcp(socket) => socket.peer_addr(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().peer_addr(),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.peer_addr(),
         }
@@ -140,6 +215,8 @@ impl Stream {
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
             Stream::Tcp(socket) => socket,
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().tcp(),
             Stream::Faulty(_) => panic!("it has no settings"),
         }
     }
@@ -149,6 +226,8 @@ impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Stream::Tcp(socket) => socket.as_raw_fd(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().as_raw_fd(),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.as_raw_fd(),
         }

@@ -209,6 +209,7 @@ impl Wire {
             }
             Wire::Solo(solo) => solo.flush(now),
             Wire::Duplex(line, duplex) if !wait => duplex.write_now(line),
+            Wire::Duplex(line, duplex) if line.is_behind() => duplex.flush(),
             Wire::Duplex(_, duplex) => duplex.flush_if_free(),
         }
     }
@@ -233,12 +234,12 @@ impl Solo {
 
     fn flush(&mut self, now: Instant) -> Result<(), Status> {
         match self.conn.output() {
-            [] => Ok(()),
+            [] if !self.line.is_behind() => Ok(()),
             _ => self.write(b"", now),
         }
     }
 
-    /// Writes the output, of which there is some, then `body`.
+    /// Writes the output and what has not gone out of earlier writes, then `body`.
     fn write(&mut self, body: &[u8], now: Instant) -> Result<(), Status> {
         self.count();
         let (mut body, mut now) = (body, now);

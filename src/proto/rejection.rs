@@ -40,6 +40,7 @@ rejections! {
     Duplicate = 400, "a header that may come once came twice";
     Body = 400, "a request with a body is not taken";
     BadHost = 400, "the Host header is missing or malformed";
+    NoTls = 400, "this address speaks TLS only: https:// or wss://";
     BadKey = 400, "Sec-WebSocket-Key is not 16 bytes in base64";
     OriginRefused = 403, "pages of this origin may not open a WebSocket here";
     HostRefused = 403, "this server does not go by that host name";

@@ -2,12 +2,15 @@
 
 use super::SessionId;
 use crate::config::SessionConfig;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Name and path of the cookie, both checked; without a name there is none.
+/// What the cookie is, name and path checked; without a name there is none.
 #[derive(Debug)]
 pub(super) struct Cookie {
     name: String,
     path: String,
+    /// It is for encrypted connections only.
+    secure: AtomicBool,
 }
 
 impl Cookie {
@@ -23,7 +26,13 @@ impl Cookie {
             true => config.path.clone(),
             false => replaced("path", &config.path, standard.path),
         };
-        Cookie { name, path }
+        let secure = AtomicBool::new(config.secure);
+        Cookie { name, path, secure }
+    }
+
+    /// From now on it is for encrypted connections only.
+    pub(super) fn set_secure(&self) {
+        self.secure.store(true, Ordering::Relaxed);
     }
 
     /// The value for `Set-Cookie`. No `Expires`: the cookie lives as long as the browser, the session decides itself.
@@ -32,7 +41,11 @@ impl Cookie {
             return String::new();
         }
         let (name, id, path) = (&self.name, id.as_str(), &self.path);
-        format!("{name}={id}; Path={path}; HttpOnly; SameSite=Strict")
+        let secure = match self.secure.load(Ordering::Relaxed) {
+            true => "; Secure",
+            false => "",
+        };
+        format!("{name}={id}; Path={path}; HttpOnly; SameSite=Strict{secure}")
     }
 
     /// Every value of this cookie in a `Cookie` header, in order, as far as it can be one of our IDs. A client sends
@@ -110,10 +123,10 @@ mod tests {
             ("other alphabet", "sid=AAAAAAAAAAA/AAAAAAAAAA", &[]),
             ("not ASCII", "sid=ÄAAAAAAAAAAAAAAAAAAAA; é=ü", &[]),
         ];
-        let cookie = Cookie {
-            name: "sid".into(),
-            path: "/".into(),
-        };
+        let cookie = Cookie::new(&SessionConfig {
+            cookie: "sid".into(),
+            ..SessionConfig::default()
+        });
         for (name, header, expected) in cases {
             let header = header.replace("<A>", A).replace("<B>", B);
             let found: Vec<SessionId> = cookie.ids(&header).collect();
@@ -128,11 +141,11 @@ mod tests {
             path: "/app".into(),
             ..SessionConfig::default()
         };
-        let value = Cookie::new(&config).set(&A.parse().unwrap());
-        assert_eq!(
-            value,
-            format!("CSPSESSIONID={A}; Path=/app; HttpOnly; SameSite=Strict")
-        );
+        let cookie = Cookie::new(&config);
+        let plain = format!("CSPSESSIONID={A}; Path=/app; HttpOnly; SameSite=Strict");
+        assert_eq!(cookie.set(&A.parse().unwrap()), plain);
+        cookie.set_secure();
+        assert_eq!(cookie.set(&A.parse().unwrap()), format!("{plain}; Secure"));
     }
 
     #[test]

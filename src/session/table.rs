@@ -160,9 +160,15 @@ impl SessionTable {
     }
 
     /// The value of the `Set-Cookie` header that gives the session to a browser: `name=ID; Path=…; HttpOnly;
-    /// SameSite=Strict`. Empty if there is to be no cookie ([`SessionConfig::cookie`]).
+    /// SameSite=Strict`, and `Secure` where the gateway speaks TLS or [`SessionConfig::secure`] says so. Empty if there
+    /// is to be no cookie ([`SessionConfig::cookie`]).
     pub fn set_cookie(&self, session: &Session) -> String {
         self.shared.cookie.set(session.id())
+    }
+
+    /// From now on the cookie is for encrypted connections only.
+    pub(crate) fn set_secure(&self) {
+        self.shared.cookie.set_secure();
     }
 
     /// Ends a session: takes it out of the table, has its WebSockets closed with 1008, and calls

@@ -1,10 +1,17 @@
 //! A gateway in the test's own process, and waiting with an end.
+//!
+//! With `CSP_OVER_TLS=1` and the feature `tls` the same gateway speaks TLS, and the test reaches it through a tunnel that
+//! does so for its client: what holds of a connection holds of an encrypted one.
 #![allow(dead_code)] // several test crates share this module, and none uses all of it
 
 use crate::client::{self, Client};
 use csp_websocket::{
     Config, Gateway, GatewayHandle, READ_TIMEOUT, Running, Status, WebSocket, WebSocketServer,
 };
+#[cfg(feature = "tls")]
+#[path = "../tunnel/mod.rs"]
+pub mod tunnel;
+
 use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -15,7 +22,10 @@ pub const SOON: Duration = Duration::from_secs(10);
 
 /// A running gateway. Dropping it shuts it down.
 #[derive(Debug)]
-pub struct Served(Running);
+pub struct Served {
+    running: Running,
+    addr: SocketAddr,
+}
 
 /// Serves WebSockets at `/`.
 pub fn serve<S, F>(config: Config, new: F) -> Served
@@ -29,16 +39,32 @@ where
 /// Serves what `routes` adds.
 pub fn serve_routes(config: Config, routes: impl FnOnce(Gateway) -> Gateway) -> Served {
     let gateway = Gateway::bind("127.0.0.1:0", config).expect("bind");
-    Served(routes(gateway).spawn())
+    let gateway = routes(gateway);
+    #[cfg(feature = "tls")]
+    if over_tls() {
+        let [certificate, key] = ["first.pem", "first-key.pem"].map(tunnel::file);
+        let running = gateway.tls(certificate, key).expect("TLS").spawn();
+        let addr = tunnel::to(running.local_addr());
+        return Served { running, addr };
+    }
+    let running = gateway.spawn();
+    let addr = running.local_addr();
+    Served { running, addr }
+}
+
+/// True if all connections of this run are encrypted.
+pub fn over_tls() -> bool {
+    cfg!(feature = "tls") && std::env::var("CSP_OVER_TLS").is_ok_and(|on| on == "1")
 }
 
 impl Served {
+    /// Where a client without TLS reaches it.
     pub fn addr(&self) -> SocketAddr {
-        self.0.local_addr()
+        self.addr
     }
 
     pub fn handle(&self) -> &GatewayHandle {
-        self.0.handle()
+        self.running.handle()
     }
 
     /// Opens a WebSocket at `/`.
@@ -56,7 +82,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.0.handle().shutdown(Duration::from_secs(5));
+        self.handle().shutdown(Duration::from_secs(5));
     }
 }
 

@@ -384,7 +384,7 @@ impl State {
                 Ok(n) => {
                     inbox.filled(n);
                     // Less than there was room for is all there was; the end of the stream is told apart.
-                    self.readable = n == room || self.ended;
+                    self.readable = n == room || self.ended || line.has_more();
                     return Some(true);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -343,6 +343,9 @@ impl Shared {
         state.flush();
         if state.is_flushed() {
             state.conn.shrink();
+            if let Some(line) = &state.line {
+                line.shrink();
+            }
         }
         let open = state.conn.is_open();
         let again = match next {
@@ -546,7 +549,8 @@ impl State {
     }
 
     fn is_flushed(&self) -> bool {
-        self.outbox.is_empty() && self.conn.output().is_empty()
+        let behind = self.line.as_ref().is_some_and(|line| line.is_behind());
+        self.outbox.is_empty() && self.conn.output().is_empty() && !behind
     }
 
     fn blame(&self, why: Why) {

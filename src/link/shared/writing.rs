@@ -315,6 +315,10 @@ impl State {
             let written = if control || outbox.is_empty() {
                 let output = conn.output();
                 if output.is_empty() {
+                    if line.stays_behind()? {
+                        outbox.blocked(Instant::now(), taken);
+                        return Ok(());
+                    }
                     match outbox.is_done() {
                         true => outbox.release(),
                         false => outbox.flowed(),
