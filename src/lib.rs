@@ -25,6 +25,7 @@ mod status;
 mod sync;
 mod table;
 mod topics;
+mod unix;
 mod websocket;
 mod why;
 mod writer;
