@@ -8,24 +8,29 @@ use crate::control::Control;
 use crate::handle::GatewayHandle;
 use crate::host::{Host, LOOK, New, Page, Pool, Reserve, Threads, Trickle, TurnAway};
 use crate::key::Key;
-use crate::link::{Clock, Line};
+use crate::link::{Clock, Line, Listener, Stream};
+use crate::peer::Peer;
 use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
 use crate::socket::is_of_one_connection;
 use crate::status::{Limit, Misuse, Status};
+use crate::unix::UnixDoor;
 use check::check;
 use socket2::SockRef;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{self, Path};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Connections that may wait to be accepted, as far as the system lets them: after a restart all come back at once.
 const QUEUE: i32 = 4_096;
+/// The mode of a Unix socket's file: its user, and a group for the proxy.
+const MODE: u32 = 0o660;
 
 /// A listener with routes.
 ///
@@ -45,7 +50,7 @@ const QUEUE: i32 = 4_096;
 #[must_use = "a gateway accepts nobody before `run` or `spawn`"]
 #[doc(alias = "Web Gateway")]
 pub struct Gateway {
-    listener: TcpListener,
+    listener: Listener,
     handle: GatewayHandle,
     routes: HashMap<Arc<str>, New>,
     pages: HashMap<String, Page>,
@@ -72,17 +77,40 @@ impl Gateway {
     /// [`Status::Io`]; [`Misuse::BadConfig`].
     pub fn from_listener(listener: TcpListener, config: Config) -> Result<Gateway, Status> {
         let addr = listener.local_addr()?;
-        check(&config, addr.ip())?;
+        check(&config, Some(addr.ip()))?;
         listener.set_nonblocking(false)?;
-        let handle = GatewayHandle::new(addr, config.within_a_year());
-        Ok(Gateway {
+        let handle = GatewayHandle::new(addr, None, config.within_a_year());
+        Ok(Gateway::new(Listener::Tcp(listener), handle))
+    }
+
+    /// Listens on a Unix socket, for a proxy on the same machine.
+    ///
+    /// Its file has mode 0660: only the user and the group of this process can connect. A file that a killed process
+    /// left there is replaced, a live one never, and what is no socket is not touched. The file is removed when the
+    /// gateway ends. The [local address](GatewayHandle::local_addr) is the unspecified one then, as is that of a
+    /// client; log lines say `unix`.
+    ///
+    /// # Errors
+    /// [`Status::Io`]: it cannot be listened on, with the kind `AddrInUse` if somebody does; [`Misuse::BadConfig`].
+    pub fn bind_unix(path: impl AsRef<Path>, config: Config) -> Result<Gateway, Status> {
+        check(&config, None)?;
+        // Whoever changes the working directory still finds the file at the end.
+        let path = path::absolute(path)?;
+        let door = Arc::new(UnixDoor::bind(&path, MODE)?);
+        let (addr, config) = (Peer::UNIX.addr(), config.within_a_year());
+        let handle = GatewayHandle::new(addr, Some(Arc::downgrade(&door)), config);
+        Ok(Gateway::new(Listener::Unix(door), handle))
+    }
+
+    fn new(listener: Listener, handle: GatewayHandle) -> Gateway {
+        Gateway {
             listener,
             handle,
             routes: HashMap::new(),
             pages: HashMap::new(),
             control: None,
             bad_route: None,
-        })
+        }
     }
 
     /// Serves WebSockets at `path`: `new` makes the server of each. The path is compared as it stands in
@@ -275,7 +303,7 @@ impl Drop for Running {
 
 /// Waits in `accept`, and for nothing else.
 struct Acceptor {
-    listener: TcpListener,
+    listener: Listener,
     handle: GatewayHandle,
     host: Arc<Host>,
     turn_away: Arc<TurnAway>,
@@ -319,6 +347,8 @@ impl Acceptor {
                     self.admit(socket, peer);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
+                // The socket was shut for this.
+                Err(_) if self.handle.stop_deadline().is_some() => {}
                 Err(error) => {
                     if self.not_accepted.is_due() {
                         log::error!("no connection can be accepted ({error}); trying again");
@@ -338,7 +368,7 @@ impl Acceptor {
     }
 
     /// Gives the connection a thread, or a no.
-    fn admit(&self, socket: TcpStream, peer: SocketAddr) {
+    fn admit(&self, socket: Stream, peer: Peer) {
         let config = self.handle.config();
         let tally = self.handle.tally();
         tally.accepted.add(1);
@@ -368,7 +398,7 @@ impl Acceptor {
     }
 
     /// Turns a connection away for a limit.
-    fn refuse_for(&self, limit: Limit, line: Arc<Line>, peer: SocketAddr) {
+    fn refuse_for(&self, limit: Limit, line: Arc<Line>, peer: Peer) {
         self.handle.tally().refused(limit);
         if let Some(suppressed) = self.host.refusals.pass() {
             let status = Rejection::Busy.status();

@@ -14,6 +14,7 @@ mod id;
 mod key;
 mod link;
 mod open_server;
+mod peer;
 pub mod proto;
 mod raw;
 mod remote;

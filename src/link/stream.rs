@@ -6,9 +6,11 @@
 
 #[cfg(test)]
 use super::faulty::Faulty;
+use crate::peer::Peer;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 #[cfg(test)]
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +18,14 @@ use std::time::Duration;
 /// The system counts milliseconds in 31 bits.
 #[cfg(target_os = "linux")]
 const LONGEST: Duration = Duration::from_secs(20 * 86_400);
+/// How long one receive from a Unix socket waits at most. The reading half of such a socket cannot be shut to wake who
+/// waits there: its peer could not write any more, and its close would never come.
+const UNIX_WAIT: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    Unix(UnixStream),
     #[cfg(test)]
     Faulty(Arc<Faulty>),
 }
@@ -27,6 +33,12 @@ pub(crate) enum Stream {
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Stream {
         Stream::Tcp(socket)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Stream {
+        Stream::Unix(socket)
     }
 }
 
@@ -42,6 +54,7 @@ impl Stream {
     pub(super) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).read(space),
+            Stream::Unix(socket) => (&*socket).read(space),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.recv(space),
         }
@@ -50,6 +63,7 @@ impl Stream {
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write(bytes),
+            Stream::Unix(socket) => (&*socket).write(bytes),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.write_vectored(&[IoSlice::new(bytes)]),
         }
@@ -58,6 +72,7 @@ impl Stream {
     pub(super) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(socket) => (&*socket).write_vectored(slices),
+            Stream::Unix(socket) => (&*socket).write_vectored(slices),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.write_vectored(slices),
         }
@@ -66,6 +81,7 @@ impl Stream {
     pub(super) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nonblocking(on),
+            Stream::Unix(socket) => socket.set_nonblocking(on),
             #[cfg(test)]
             Stream::Faulty(faulty) => {
                 faulty.set_nonblocking(on);
@@ -74,10 +90,13 @@ impl Stream {
         }
     }
 
-    /// How long a receive waits; `None` is without end.
+    /// How long a receive waits at most; `None` is without end. It may be over earlier.
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_read_timeout(timeout),
+            Stream::Unix(socket) => {
+                socket.set_read_timeout(Some(timeout.unwrap_or(UNIX_WAIT).min(UNIX_WAIT)))
+            }
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -87,6 +106,7 @@ impl Stream {
     pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_write_timeout(timeout),
+            Stream::Unix(socket) => socket.set_write_timeout(timeout),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -96,6 +116,7 @@ impl Stream {
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_nodelay(true),
+            Stream::Unix(_) => Ok(()),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -110,14 +131,26 @@ impl Stream {
                 .set_tcp_user_timeout(timeout.map(|timeout| timeout.min(LONGEST))),
             #[cfg(not(target_os = "linux"))]
             Stream::Tcp(_) => Ok(()),
+            Stream::Unix(_) => Ok(()),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
+        }
+    }
+
+    /// Ends the wait of who is in a receive, at once or soon, so that it looks why.
+    pub(super) fn wake_reader(&self) {
+        match self {
+            Stream::Unix(_) => {}
+            _ => {
+                let _ = self.shutdown(Shutdown::Read);
+            }
         }
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.shutdown(how),
+            Stream::Unix(socket) => socket.shutdown(how),
             #[cfg(test)]
             Stream::Faulty(faulty) => {
                 faulty.shutdown(how);
@@ -126,12 +159,24 @@ impl Stream {
         }
     }
 
-    /// An error once the peer has reset the connection.
-    pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    /// True if the end of the stream that a receive has just met is the peer's doing, where the reader was woken
+    /// before: then it is an end only once the peer has reset the connection.
+    pub(super) fn is_over(&self) -> bool {
         match self {
-            Stream::Tcp(socket) => socket.peer_addr(),
+            Stream::Tcp(socket) => socket.peer_addr().is_err(),
+            Stream::Unix(_) => true,
             #[cfg(test)]
-            Stream::Faulty(faulty) => faulty.peer_addr(),
+            Stream::Faulty(faulty) => faulty.peer_addr().is_err(),
+        }
+    }
+
+    /// Who is on the other side; an error once it has reset the connection.
+    pub(super) fn peer(&self) -> io::Result<Peer> {
+        match self {
+            Stream::Tcp(socket) => socket.peer_addr().map(Peer::from),
+            Stream::Unix(_) => Ok(Peer::UNIX),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.peer_addr().map(Peer::from),
         }
     }
 
@@ -140,7 +185,7 @@ impl Stream {
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
             Stream::Tcp(socket) => socket,
-            Stream::Faulty(_) => panic!("it has no settings"),
+            _ => panic!("it has no settings"),
         }
     }
 }
@@ -149,6 +194,7 @@ impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Stream::Tcp(socket) => socket.as_raw_fd(),
+            Stream::Unix(socket) => socket.as_raw_fd(),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.as_raw_fd(),
         }

@@ -32,6 +32,11 @@ pub fn serve_routes(config: Config, routes: impl FnOnce(Gateway) -> Gateway) -> 
     Served(routes(gateway).spawn())
 }
 
+/// Serves what a gateway has, wherever it listens.
+pub fn run(gateway: Gateway) -> Served {
+    Served(gateway.spawn())
+}
+
 impl Served {
     pub fn addr(&self) -> SocketAddr {
         self.0.local_addr()
