@@ -9,25 +9,29 @@ use crate::control::Control;
 use crate::handle::GatewayHandle;
 use crate::host::{Host, LOOK, New, Page, Pool, Reserve, Threads, Trickle, TurnAway};
 use crate::key::Key;
-use crate::link::{Clock, Line};
+use crate::link::{Clock, Line, Listener, Stream};
+use crate::peer::Peer;
 use crate::proto::{Rejection, answer};
 use crate::server::WebSocketServer;
 use crate::socket::is_of_one_connection;
 use crate::status::{Limit, Misuse, Status};
+use crate::unix::UnixDoor;
 use check::check;
 use socket2::SockRef;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{self, Path};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Connections that may wait to be accepted, as far as the system lets them: after a restart all come back at once.
 const QUEUE: i32 = 4_096;
+/// The mode of a Unix socket's file: its user, and a group for the proxy.
+const MODE: u32 = 0o660;
 
 /// A listener with routes.
 ///
@@ -47,7 +51,7 @@ const QUEUE: i32 = 4_096;
 #[must_use = "a gateway accepts nobody before `run` or `spawn`"]
 #[doc(alias = "Web Gateway")]
 pub struct Gateway {
-    listener: TcpListener,
+    listener: Listener,
     handle: GatewayHandle,
     routes: HashMap<Arc<str>, New>,
     pages: HashMap<String, Page>,
@@ -74,17 +78,40 @@ impl Gateway {
     /// [`Status::Io`]; [`Misuse::BadConfig`].
     pub fn from_listener(listener: TcpListener, config: Config) -> Result<Gateway, Status> {
         let addr = listener.local_addr()?;
-        check(&config, addr.ip())?;
+        check(&config, Some(addr.ip()))?;
         listener.set_nonblocking(false)?;
-        let handle = GatewayHandle::new(addr, config.within_a_year());
-        Ok(Gateway {
+        let handle = GatewayHandle::new(addr, None, config.within_a_year());
+        Ok(Gateway::new(Listener::Tcp(listener), handle))
+    }
+
+    /// Listens on a Unix socket, for a proxy on the same machine.
+    ///
+    /// Its file has mode 0660: only the user and the group of this process can connect. A file that a killed process
+    /// left there is replaced, a live one never, and what is no socket is not touched. The file is removed when the
+    /// gateway ends. The [local address](GatewayHandle::local_addr) is the unspecified one then, as is that of a
+    /// client; log lines say `unix`.
+    ///
+    /// # Errors
+    /// [`Status::Io`]: it cannot be listened on, with the kind `AddrInUse` if somebody does; [`Misuse::BadConfig`].
+    pub fn bind_unix(path: impl AsRef<Path>, config: Config) -> Result<Gateway, Status> {
+        check(&config, None)?;
+        // Whoever changes the working directory still finds the file at the end.
+        let path = path::absolute(path)?;
+        let door = Arc::new(UnixDoor::bind(&path, MODE)?);
+        let (addr, config) = (Peer::UNIX.addr(), config.within_a_year());
+        let handle = GatewayHandle::new(addr, Some(Arc::downgrade(&door)), config);
+        Ok(Gateway::new(Listener::Unix(door), handle))
+    }
+
+    fn new(listener: Listener, handle: GatewayHandle) -> Gateway {
+        Gateway {
             listener,
             handle,
             routes: HashMap::new(),
             pages: HashMap::new(),
             control: None,
             bad_route: None,
-        })
+        }
     }
 
     /// Serves WebSockets at `path`: `new` makes the server of each. The path is compared as it stands in
@@ -160,13 +187,19 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Status::Io`] with a sentence that names the file; of the kind `Unsupported` in a build without the feature.
+    /// [`Misuse::BadConfig`]: a second certificate.
     pub fn tls(
-        self,
+        mut self,
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Gateway, Status> {
+        if self.handle.certificate().is_some() {
+            log::error!("tls: a gateway has one certificate, and this would be another");
+            return Err(Misuse::BadConfig.into());
+        }
         let certificate = Certificate::open(certificate.as_ref(), key.as_ref())?;
         self.handle.set_certificate(certificate);
+        self.listener = self.listener.with_tls();
         Ok(self)
     }
 
@@ -297,7 +330,7 @@ impl Drop for Running {
 
 /// Waits in `accept`, and for nothing else.
 struct Acceptor {
-    listener: TcpListener,
+    listener: Listener,
     handle: GatewayHandle,
     host: Arc<Host>,
     turn_away: Arc<TurnAway>,
@@ -341,6 +374,8 @@ impl Acceptor {
                     self.admit(socket, peer);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
+                // The socket was shut for this.
+                Err(_) if self.handle.stop_deadline().is_some() => {}
                 Err(error) => {
                     if self.not_accepted.is_due() {
                         log::error!("no connection can be accepted ({error}); trying again");
@@ -360,12 +395,11 @@ impl Acceptor {
     }
 
     /// Gives the connection a thread, or a no.
-    fn admit(&self, socket: TcpStream, peer: SocketAddr) {
+    fn admit(&self, socket: Stream, peer: Peer) {
         let config = self.handle.config();
         let tally = self.handle.tally();
         tally.accepted.add(1);
-        let certificate = self.handle.certificate();
-        let line = Arc::new(Line::secured(socket, certificate, Arc::clone(tally)));
+        let line = Arc::new(Line::new(socket, Arc::clone(tally)));
         if let Err(error) = line.prepare(config) {
             log::debug!("{peer}: the connection was lost at once: {error}");
             return;
@@ -391,7 +425,7 @@ impl Acceptor {
     }
 
     /// Turns a connection away for a limit.
-    fn refuse_for(&self, limit: Limit, line: Arc<Line>, peer: SocketAddr) {
+    fn refuse_for(&self, limit: Limit, line: Arc<Line>, peer: Peer) {
         self.handle.tally().refused(limit);
         if let Some(suppressed) = self.host.refusals.pass() {
             let status = Rejection::Busy.status();

@@ -14,6 +14,7 @@ use crate::status::Status;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::table::{Table, WebSocketInfo};
 use crate::topics::Topics;
+use crate::unix::UnixDoor;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -30,6 +31,8 @@ pub struct GatewayHandle {
 
 struct Shared {
     local_addr: SocketAddr,
+    /// Where it listens, as long as it does, if that is not at an address.
+    door: Option<Weak<UnixDoor>>,
     config: Config,
     table: Arc<Table>,
     sessions: SessionTable,
@@ -66,10 +69,15 @@ thread_local! {
 }
 
 impl GatewayHandle {
-    pub(crate) fn new(local_addr: SocketAddr, config: Config) -> GatewayHandle {
+    pub(crate) fn new(
+        local_addr: SocketAddr,
+        door: Option<Weak<UnixDoor>>,
+        config: Config,
+    ) -> GatewayHandle {
         let tally = Arc::<Tally>::default();
         let shared = Shared {
             local_addr,
+            door,
             sessions: SessionTable::counted(config.sessions.clone(), Arc::clone(&tally)),
             config,
             table: Arc::default(),
@@ -86,7 +94,8 @@ impl GatewayHandle {
         }
     }
 
-    /// The address the gateway listens on, with the port that the system chose if port 0 was asked for.
+    /// The address the gateway listens on, with the port that the system chose if port 0 was asked for; the
+    /// unspecified one, `0.0.0.0:0`, if that is a Unix socket.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local_addr
     }
@@ -304,8 +313,12 @@ impl GatewayHandle {
         SERVING.set(true);
     }
 
-    /// The acceptor waits in `accept`: a connection of our own wakes it.
+    /// The acceptor waits in `accept`: a connection of our own wakes it, or the end of its socket.
     pub(crate) fn wake_acceptor(&self) {
+        if let Some(door) = &self.shared.door {
+            door.upgrade().inspect(|door| door.close());
+            return;
+        }
         let mut addr = self.shared.local_addr;
         if addr.ip().is_unspecified() {
             addr.set_ip(match addr.ip() {

@@ -2,6 +2,7 @@
 
 use crate::handle::GatewayHandle;
 use crate::id::WebSocketId;
+use crate::peer::Peer;
 use crate::proto::{Data, Request, answer};
 use crate::session::Session;
 use crate::status::{Misuse, Refusal, Status};
@@ -124,7 +125,7 @@ where
 #[derive(Debug)]
 pub struct PreServer<'a> {
     pub(crate) request: &'a Request,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) id: &'a WebSocketId,
     pub(crate) session: &'a Session,
     pub(crate) handle: &'a GatewayHandle,
@@ -159,9 +160,9 @@ impl PreServer<'_> {
         self.request
     }
 
-    /// The client's address.
+    /// The client's address; the unspecified one, `0.0.0.0:0`, if it came by a Unix socket.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.peer
+        self.peer.addr()
     }
 
     /// The ID that the WebSocket will have.

@@ -6,6 +6,7 @@ mod gone;
 use crate::config::Config;
 use crate::id::{SessionId, WebSocketId};
 use crate::link::{End, Line, Moment, Shared, StuckWatch};
+use crate::peer::Peer;
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::status::{Limit, Misuse, Status};
@@ -65,7 +66,7 @@ pub(crate) struct Card {
     pub(crate) session: Session,
     /// The path of its route.
     pub(crate) path: Arc<str>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) mode: Mode,
     pub(crate) opened: Instant,
 }
@@ -80,7 +81,7 @@ pub struct WebSocketInfo {
     pub session_id: SessionId,
     /// The path of its route.
     pub path: String,
-    /// The client's address.
+    /// The client's address; the unspecified one, `0.0.0.0:0`, if it came by a Unix socket.
     pub peer_addr: SocketAddr,
     /// How it is served.
     pub mode: Mode,
@@ -166,14 +167,14 @@ pub(crate) struct Place {
 }
 
 impl Table {
-    /// Lets a connection in.
+    /// Lets a connection in; one without an address is in nobody's way.
     ///
     /// # Errors
     /// [`Limit::Connections`]; [`Limit::ConnectionsPerAddress`]; [`Status::Shutdown`] after [`Table::shut`].
     pub(crate) fn enter(
         self: &Arc<Self>,
         line: &Arc<Line>,
-        ip: IpAddr,
+        ip: Option<IpAddr>,
         config: &Config,
     ) -> Result<Place, Status> {
         let mut entries = lock(&self.entries);
@@ -184,7 +185,8 @@ impl Table {
             return Err(Limit::Connections.into());
         }
         let most = config.max_connections_per_address;
-        if most > 0 && !entries.addresses.has_room(ip, most) {
+        let counted = ip.filter(|_| most > 0);
+        if counted.is_some_and(|ip| !entries.addresses.has_room(ip, most)) {
             return Err(Limit::ConnectionsPerAddress.into());
         }
         let number = entries.by_number.insert(Entry {
@@ -192,7 +194,7 @@ impl Table {
             card: None,
             watch: Watch::Sends(StuckWatch::new(Instant::now())),
         });
-        if most > 0 {
+        if let Some(ip) = counted {
             entries.addresses.enter(number, ip);
         }
         Ok(Place {
@@ -411,7 +413,7 @@ impl Card {
             websocket_id: self.id.clone(),
             session_id: self.session.id().clone(),
             path: self.path.to_string(),
-            peer_addr: self.peer,
+            peer_addr: self.peer.addr(),
             mode: self.mode,
             age: self.opened.elapsed(),
         }

@@ -474,9 +474,9 @@ impl WebSocket {
         self.aside.as_ref()?.request.as_ref()
     }
 
-    /// The client's address.
+    /// The client's address; the unspecified one, `0.0.0.0:0`, if it came by a Unix socket.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.card.peer
+        self.card.peer.addr()
     }
 
     /// The gateway.

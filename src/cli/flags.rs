@@ -31,8 +31,7 @@ pub(super) enum Wish {
 /// What to serve, and where.
 #[derive(Debug)]
 pub(super) struct Serve {
-    /// `HOST:PORT`, the port a number and the host not yet looked up.
-    pub(super) listen: String,
+    pub(super) listen: Listen,
     pub(super) config: Config,
     pub(super) tls: Option<Tls>,
     pub(super) control: Option<Control>,
@@ -47,6 +46,13 @@ pub(super) struct Tls {
     pub(super) key: PathBuf,
 }
 
+#[derive(Debug)]
+pub(super) enum Listen {
+    /// `HOST:PORT`, the port a number and the host not yet looked up.
+    Tcp(String),
+    Unix(PathBuf),
+}
+
 /// Where other processes reach it.
 #[derive(Debug)]
 pub(super) struct Control {
@@ -59,7 +65,7 @@ pub(super) struct Control {
 /// # Errors
 /// One sentence with the word that is wrong.
 pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
-    let mut listen = LISTEN.to_owned();
+    let mut listen = Listen::Tcp(LISTEN.to_owned());
     let mut config = Config::default();
     let mut routes = BTreeMap::new();
     let mut control = None;
@@ -74,7 +80,7 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             Short('h') | Long("help") => return Ok(Wish::Help),
             Short('V') | Long("version") => return Ok(Wish::Version),
             Long("print-config") => print_config = true,
-            Long("listen") => listen = address(words.value()?.string()?)?,
+            Long("listen") => listen = place(words.value()?.string()?)?,
             Long("control") => control = Some(remote::address("--control", &mut words)?),
             Long("tls-cert") => tls_cert = Some(PathBuf::from(words.value()?)),
             Long("tls-key") => tls_key = Some(PathBuf::from(words.value()?)),
@@ -172,16 +178,19 @@ fn seconds(words: &mut Parser, flag: &str) -> Result<Duration, Error> {
     number(words, flag, 0..=MAX_SECONDS).map(Duration::from_secs)
 }
 
-/// `HOST:PORT`; whether there is such a host shows when it is listened on.
-fn address(text: String) -> Result<String, Error> {
+/// `unix:PATH` or `HOST:PORT`; whether there is such a host shows when it is listened on.
+fn place(text: String) -> Result<Listen, Error> {
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        return Ok(Listen::Unix(PathBuf::from(path)));
+    }
     let sound = text.rsplit_once(':').is_some_and(|(host, port)| {
         let bare = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
         !host.is_empty() && !bare && port.parse::<u16>().is_ok()
     });
     if sound {
-        Ok(text)
+        Ok(Listen::Tcp(text))
     } else {
-        let why = "not HOST:PORT such as 127.0.0.1:8080, localhost:0 or [::1]:8080";
+        let why = "not HOST:PORT such as 127.0.0.1:8080, localhost:0 or [::1]:8080, nor unix:PATH";
         Err(format!("--listen {text:?}: {why}").into())
     }
 }
@@ -211,6 +220,7 @@ fn route(text: &str) -> Result<(String, App), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn serve(words: &[&str]) -> Serve {
         match parse(Parser::from_args(words)) {
@@ -223,7 +233,7 @@ mod tests {
     fn nothing_is_serve_with_the_defaults() {
         for words in [&[][..], &["serve"]] {
             let wish = serve(words);
-            assert_eq!(wish.listen, "127.0.0.1:8080");
+            assert!(matches!(wish.listen, Listen::Tcp(addr) if addr == "127.0.0.1:8080"));
             assert_eq!(wish.config.max_message, Config::default().max_message);
             let paths: Vec<&String> = wish.routes.keys().collect();
             assert_eq!(
@@ -265,7 +275,9 @@ mod tests {
         let control = wish.control.unwrap();
         assert_eq!(control.address.to_string(), "unix:/c");
         assert_eq!(control.key_file, Some(PathBuf::from("k")));
-        assert_eq!(wish.listen, "[::1]:0");
+        assert!(matches!(wish.listen, Listen::Tcp(addr) if addr == "[::1]:0"));
+        let listen = serve(&["--listen=unix:/run/app/web"]).listen;
+        assert!(matches!(listen, Listen::Unix(path) if path == Path::new("/run/app/web")));
         assert_eq!(wish.config.max_message, 70_000);
         assert_eq!(wish.config.max_fragments, 9);
         assert_eq!(wish.config.max_connections, 8);
@@ -312,6 +324,7 @@ mod tests {
             (&["--listen"], "--listen"),
             (&["--listen="], "--listen"),
             (&["--listen=8080"], "8080"),
+            (&["--listen=unix:"], "unix:PATH"),
             (&["--listen=:8080"], ":8080"),
             (&["--listen=localhost"], "localhost"),
             (&["--listen=localhost:http"], "localhost:http"),

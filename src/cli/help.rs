@@ -31,7 +31,8 @@ reach a running gateway through its control address: list prints its WebSockets,
 Prometheus reads them, send puts one message into the outbox of a shared one, end closes one with 1000.
 
 Where:
-  --listen HOST:PORT         where to listen; port 0 takes a free one [{LISTEN}]
+  --listen ADDR              where to listen: HOST:PORT, port 0 takes a free one, or unix:PATH, a Unix socket
+                             for a proxy of the same group [{LISTEN}]
   --route PATH=APP           an app at one more path, or in place of a built-in one; may be repeated
                              apps: {apps}
   --origin ORIGIN            pages that may connect besides those of the gateway's own origin; may be repeated:

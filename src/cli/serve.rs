@@ -1,8 +1,8 @@
 //! A gateway until a signal ends it.
 
-use super::flags::{Control, Serve, Tls};
+use super::flags::{Control, Listen, Serve, Tls};
 use super::{limits, print, remote};
-use csp_websocket::{Gateway, GatewayHandle, GwClientAddress, Misuse, Status};
+use csp_websocket::{Config, Gateway, GatewayHandle, GwClientAddress, Misuse, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -42,9 +42,7 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     for line in limits::lines(&config).lines() {
         log::debug!("{line}");
     }
-    let mut gateway = Gateway::bind(listen.as_str(), config)
-        .map_err(|status| cannot_listen(&listen, &status))?
-        .page("/", "text/html; charset=utf-8", page());
+    let mut gateway = bind(&listen, config)?.page("/", "text/html; charset=utf-8", page());
     for (path, app) in routes {
         gateway = app.serve(gateway, &path);
     }
@@ -60,13 +58,21 @@ pub(super) fn serve(wish: Serve) -> Result<(), String> {
     heed_signals(gateway.handle(), tls.is_some())
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
     let addr = gateway.handle().local_addr();
-    if !addr.ip().is_loopback() {
-        log::warn!("listening on {addr}: everyone who reaches this machine can connect");
+    match listen {
+        Listen::Unix(path) => print(format_args!(
+            "csp-websocket: listening on unix:{}\n",
+            path.display()
+        ))?,
+        Listen::Tcp(_) => {
+            if !addr.ip().is_loopback() {
+                log::warn!("listening on {addr}: everyone who reaches this machine can connect");
+            }
+            print(format_args!(
+                "csp-websocket: open {scheme}://{}/\n",
+                to_open(addr)
+            ))?;
+        }
     }
-    print(format_args!(
-        "csp-websocket: open {scheme}://{}/\n",
-        to_open(addr)
-    ))?;
     gateway.run().map_err(|status| status.to_string())
 }
 
@@ -79,6 +85,16 @@ fn secure(gateway: Gateway, tls: &Tls) -> Result<Gateway, String> {
             Status::Io(error) => format!("cannot speak TLS: {error}"),
             other => format!("cannot speak TLS: {other}"),
         })
+}
+
+fn bind(listen: &Listen, config: Config) -> Result<Gateway, String> {
+    match listen {
+        Listen::Tcp(addr) => {
+            Gateway::bind(addr.as_str(), config).map_err(|status| cannot_listen(addr, &status))
+        }
+        Listen::Unix(path) => Gateway::bind_unix(path, config)
+            .map_err(|status| cannot_listen(&format!("unix:{}", path.display()), &status)),
+    }
 }
 
 /// Opens the control address, and says where: with port 0 nobody else could know.
@@ -182,11 +198,8 @@ fn cannot_control(address: &GwClientAddress, has_key: bool, status: &Status) -> 
         Status::Io(error) => {
             let advice = match error.kind() {
                 io::ErrorKind::AddrInUse => "; end it, or choose another place with --control",
-                io::ErrorKind::NotFound => "; make its directory first",
-                io::ErrorKind::PermissionDenied => "; choose a directory that you can write to",
-                io::ErrorKind::InvalidInput => "; choose a shorter path",
                 io::ErrorKind::AddrNotAvailable => "; choose an address of this machine",
-                _ => "",
+                kind => about_a_path(kind),
             };
             format!("{error}{advice}")
         }
@@ -195,11 +208,25 @@ fn cannot_control(address: &GwClientAddress, has_key: bool, status: &Status) -> 
     format!("cannot open the control address {address}: {why}")
 }
 
+/// What to do about the file of a Unix socket.
+fn about_a_path(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "; make its directory first",
+        io::ErrorKind::PermissionDenied => "; choose a directory that you can write to",
+        io::ErrorKind::InvalidInput => "; choose a shorter path",
+        _ => "",
+    }
+}
+
 fn cannot_listen(listen: &str, status: &Status) -> String {
     let Status::Io(error) = status else {
         return format!("cannot listen on {listen}: {status}");
     };
     let advice = match error.kind() {
+        io::ErrorKind::AddrInUse if listen.starts_with("unix:") => {
+            "; end it, or choose another place with --listen"
+        }
+        kind if listen.starts_with("unix:") => about_a_path(kind),
         io::ErrorKind::AddrInUse => {
             "; end the program that listens there, or choose another port with --listen (0 takes a free one)"
         }

@@ -1,5 +1,6 @@
 //! The table of open WebSockets as text.
 
+use crate::peer::Peer;
 use crate::remote::COLUMNS;
 use crate::table::WebSocketInfo;
 
@@ -15,7 +16,7 @@ pub(super) fn table(mut websockets: Vec<WebSocketInfo>) -> String {
             ws.websocket_id.as_str(),
             ws.mode.name(),
             &escaped(&ws.path),
-            &ws.peer_addr.to_string(),
+            &Peer::from(ws.peer_addr).to_string(),
             &ws.age.as_secs().to_string(),
             ws.session_id.prefix(),
         ];

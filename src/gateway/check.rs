@@ -6,11 +6,11 @@ use crate::status::{Misuse, Status};
 use std::net::IpAddr;
 
 /// Refuses what cannot work or is a danger, with a line at level error for each reason; warns of each limit that is
-/// off. `ip`: where the gateway listens.
+/// off. `ip`: where the gateway listens, if that is an address.
 ///
 /// # Errors
 /// [`Misuse::BadConfig`].
-pub(super) fn check(config: &Config, ip: IpAddr) -> Result<(), Status> {
+pub(super) fn check(config: &Config, ip: Option<IpAddr>) -> Result<(), Status> {
     let mut sound = true;
     for complaint in told(&complaints(config)) {
         log::error!("configuration: {complaint}");
@@ -22,7 +22,7 @@ pub(super) fn check(config: &Config, ip: IpAddr) -> Result<(), Status> {
     for warning in config.warnings() {
         log::warn!("configuration: {warning}");
     }
-    if config.max_connections_per_address == 0 && !ip.is_loopback() {
+    if config.max_connections_per_address == 0 && ip.is_some_and(|ip| !ip.is_loopback()) {
         log::warn!(
             "configuration: max_connections_per_address is off: one client can take every place (behind a proxy that limits them it has to be)"
         );

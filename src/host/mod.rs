@@ -31,12 +31,12 @@ pub(crate) use turn_away::{LOOK, TurnAway};
 use crate::counters::Tally;
 use crate::handle::GatewayHandle;
 use crate::link::Line;
+use crate::peer::Peer;
 use crate::server::WebSocketServer;
 use crate::table::Place;
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ pub(crate) struct Page {
 
 impl Host {
     /// The life of a connection on its own thread: all of it, unless it is shared.
-    pub(crate) fn serve(&self, line: &Arc<Line>, place: Place, peer: SocketAddr) {
+    pub(crate) fn serve(&self, line: &Arc<Line>, place: Place, peer: Peer) {
         GatewayHandle::mark_serving();
         match open::open(self, line, &place, peer) {
             Some(opened) if opened.ws.shared_connection() => return shared::run(opened, place),

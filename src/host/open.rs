@@ -5,6 +5,7 @@ use super::{Host, Page, Panicked, guarded};
 use crate::config::Config;
 use crate::id::WebSocketId;
 use crate::link::{Dedicated, Line, Link, NoTls, Shared, SharedEnd, Timing, is_timeout};
+use crate::peer::Peer;
 use crate::proto::{
     Conn, Head, Limits, Rejection, Request, Upgrade, answer, host_is_local, is_upgrade, upgrade,
 };
@@ -14,7 +15,6 @@ use crate::status::{Limit, Misuse, Status};
 use crate::table::{Card, Mode, Place};
 use crate::websocket::WebSocket;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,12 +62,7 @@ impl From<NoTls> for No {
 }
 
 /// Reads the request and answers it; a WebSocket comes out if the answer was 101.
-pub(super) fn open(
-    host: &Host,
-    line: &Arc<Line>,
-    place: &Place,
-    peer: SocketAddr,
-) -> Option<Opened> {
+pub(super) fn open(host: &Host, line: &Arc<Line>, place: &Place, peer: Peer) -> Option<Opened> {
     let mut head = Head::new();
     let request = match receive(host, line, &mut head) {
         Ok(request) => request,
@@ -107,6 +102,9 @@ fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
         line.begin_tls(certificate, b"", deadline, config.write_timeout)?;
     }
     loop {
+        if line.asked().is_some() {
+            return Err(Rejection::Stopping.into());
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(No::Late);
@@ -115,7 +113,7 @@ fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
             return Err(No::Gone("the connection was lost"));
         }
         match line.recv(head.space()) {
-            Ok(0) if line.asked().is_some() => return Err(Rejection::Stopping.into()),
+            Ok(0) if line.asked().is_some() => continue,
             Ok(0) if head.is_empty() => return Err(No::Gone("the client left without a request")),
             Ok(0) => return Err(No::Gone("the client left within its request")),
             Ok(n) => head.filled(n),
@@ -149,7 +147,7 @@ struct Handshake<'a> {
     host: &'a Host,
     line: &'a Arc<Line>,
     place: &'a Place,
-    peer: SocketAddr,
+    peer: Peer,
     request: &'a Request,
 }
 
@@ -375,7 +373,7 @@ fn no(status: Status) -> No {
 }
 
 /// Answers a request that comes to nothing.
-fn say_no(host: &Host, line: &Line, peer: SocketAddr, request: Option<&Request>, no: No) {
+fn say_no(host: &Host, line: &Line, peer: Peer, request: Option<&Request>, no: No) {
     let path = Shown(request.map_or("", Request::path));
     let tally = host.handle.tally();
     let mut level = log::Level::Info;

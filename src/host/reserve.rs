@@ -2,12 +2,11 @@
 
 use super::turn_away::write_now;
 use crate::counters::Tally;
-use crate::link::Line;
+use crate::link::{Line, Listener};
 use crate::proto::Rejection;
 use crate::sync::{Mutex, lock};
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 
 /// A descriptor that is given up for the length of one act.
@@ -21,7 +20,7 @@ impl Reserve {
 
     /// Out of descriptors, a client that waits in the queue would wait for good: it is accepted with the
     /// reserve, told no and closed. False if there was none.
-    pub(crate) fn refuse_one(&self, listener: &TcpListener, tally: &Arc<Tally>) -> bool {
+    pub(crate) fn refuse_one(&self, listener: &Listener, tally: &Arc<Tally>) -> bool {
         let accepted = self.lend(|| {
             listener.set_nonblocking(true)?;
             let (socket, _) = listener.accept()?;
@@ -54,7 +53,7 @@ fn open() -> Option<File> {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
     use std::time::Duration;
 
@@ -62,6 +61,7 @@ mod tests {
     fn it_says_no_to_one_who_waits_and_waits_for_nobody() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
+        let listener = Listener::Tcp(listener);
         let reserve = Reserve::new();
         let tally = Arc::default();
         let mut client = TcpStream::connect(addr).unwrap();

@@ -352,7 +352,7 @@ impl Intake {
             match wire.line().recv(self.inbox.space()) {
                 // A line that was asked to end before has its reading half shut: what still comes can be read, but
                 // not waited for. Its end shows only where the peer was gone before our close frame came: a reset.
-                Ok(0) if wire.line().is_reset() => return,
+                Ok(0) if wire.line().is_over() => return,
                 Ok(0) if blind && !self.failed && wire.line().asked() != Some(End::Cut) => {
                     thread::sleep(nap);
                     nap = (nap * 2).min(Duration::from_millis(20));

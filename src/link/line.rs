@@ -2,8 +2,8 @@
 //!
 //! A connection's thread owns everything else. To end it from outside, one sets why and shuts the reading
 //! half of its socket: a thread that waits in `recv` wakes at once, and the writing half can still carry a
-//! close frame. A shared connection waits in no `recv`: it is called instead. There is one descriptor per
-//! connection; nothing here duplicates it.
+//! close frame. (The thread of a Unix socket looks by itself, several times a second.) A shared connection waits in
+//! no `recv`: it is called instead. There is one descriptor per connection; nothing here duplicates it.
 
 use super::moment::Moment;
 use super::shared::Shared;
@@ -105,25 +105,6 @@ impl Line {
         }
     }
 
-    /// One that is to speak TLS, if the gateway has a certificate.
-    pub(crate) fn secured(
-        stream: impl Into<Stream>,
-        certificate: Option<&Certificate>,
-        tally: Arc<Tally>,
-    ) -> Line {
-        let stream = stream.into();
-        Line::new(
-            match certificate {
-                #[cfg(feature = "tls")]
-                Some(_) => stream.with_tls(),
-                #[cfg(not(feature = "tls"))]
-                Some(never) => match *never {},
-                None => stream,
-            },
-            tally,
-        )
-    }
-
     /// The TLS handshake of a line that was made for it, all of it before `deadline`; `early` has been received already.
     /// Its read timeout is another one afterwards, its write timeout `write_timeout`.
     pub(crate) fn begin_tls(
@@ -178,7 +159,7 @@ impl Line {
             .asked
             .compare_exchange(0, end as u8, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() && !self.call_shared() {
-            let _ = self.stream.shutdown(Shutdown::Read);
+            self.stream.wake_reader();
         }
     }
 
@@ -269,9 +250,9 @@ impl Line {
         &self.tally
     }
 
-    /// True once the peer has reset the connection, which a `recv` does not tell after [`Line::ask`].
-    pub(crate) fn is_reset(&self) -> bool {
-        self.stream.peer_addr().is_err()
+    /// True if the end of the stream that a `recv` gives after [`Line::ask`] is the peer's, and not ours.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stream.is_over()
     }
 
     /// Says to the peer that nothing more comes.
@@ -281,7 +262,7 @@ impl Line {
 
     /// The peer's address, for log lines.
     pub(crate) fn peer(&self) -> String {
-        let peer = self.stream.peer_addr();
+        let peer = self.stream.peer();
         peer.map_or_else(
             |_| "a client that is gone".to_owned(),
             |peer| peer.to_string(),

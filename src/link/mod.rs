@@ -1,7 +1,8 @@
 //! One socket with one connection (`proto::Conn`): what blocks, and for how long.
 //!
 //! ```text
-//!  Stream     what carries the bytes: a TCP socket, or TLS over one
+//!  Listener   where connections come from
+//!  Stream     what carries the bytes: a TCP or a Unix socket, or TLS over one
 //!  Tls        encrypts and decrypts, for the thread that reads and those that write
 //!  Line       the stream of a connection, and the flag that others raise to end it
 //!  Wire       the Conn and who may queue and write: one thread alone, or several
@@ -21,6 +22,7 @@ mod faulty;
 mod gather;
 mod incoming;
 mod line;
+mod listener;
 mod moment;
 mod pace;
 mod shared;
@@ -36,7 +38,9 @@ pub(crate) use either::{Link, Outlet};
 pub(crate) use faulty::{Cut, Dice, Fault, Faulty, Noise};
 pub(crate) use gather::Ask;
 pub(crate) use line::{End, Line, NoTls, StuckWatch, is_timeout};
+pub(crate) use listener::Listener;
 pub(crate) use moment::Moment;
 pub(crate) use shared::{
     Common, Hosted, Hub, Job, Next, Poll, Queue, Reading, Rules, Shared, SharedEnd, Start,
 };
+pub(crate) use stream::Stream;

@@ -8,9 +8,11 @@
 use super::faulty::Faulty;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
+use crate::peer::Peer;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 #[cfg(test)]
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,9 @@ use std::time::Duration;
 /// The system counts milliseconds in 31 bits.
 #[cfg(target_os = "linux")]
 const LONGEST: Duration = Duration::from_secs(20 * 86_400);
+/// How long one receive from a Unix socket waits at most. The reading half of such a socket cannot be shut to wake who
+/// waits there: its peer could not write any more, and its close would never come.
+const UNIX_WAIT: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -25,6 +30,7 @@ pub(crate) enum Stream {
     /// Boxed, as it is much larger than the others.
     #[cfg(feature = "tls")]
     Tls(Box<Tls>),
+    Unix(UnixStream),
     #[cfg(test)]
     Faulty(Arc<Faulty>),
 }
@@ -32,6 +38,12 @@ pub(crate) enum Stream {
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Stream {
         Stream::Tcp(socket)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Stream {
+        Stream::Unix(socket)
     }
 }
 
@@ -55,6 +67,7 @@ impl Stream {
             Stream::Tcp(socket) => (&*socket).read(space),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.recv(space),
+            Stream::Unix(socket) => (&*socket).read(space),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.recv(space),
         }
@@ -65,6 +78,7 @@ impl Stream {
             Stream::Tcp(socket) => (&*socket).write(bytes),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.write_vectored(&[IoSlice::new(bytes)]),
+            Stream::Unix(socket) => (&*socket).write(bytes),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.write_vectored(&[IoSlice::new(bytes)]),
         }
@@ -75,6 +89,7 @@ impl Stream {
             Stream::Tcp(socket) => (&*socket).write_vectored(slices),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.write_vectored(slices),
+            Stream::Unix(socket) => (&*socket).write_vectored(slices),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.write_vectored(slices),
         }
@@ -85,6 +100,7 @@ impl Stream {
             Stream::Tcp(socket) => socket.set_nonblocking(on),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.set_nonblocking(on),
+            Stream::Unix(socket) => socket.set_nonblocking(on),
             #[cfg(test)]
             Stream::Faulty(faulty) => {
                 faulty.set_nonblocking(on);
@@ -132,10 +148,13 @@ impl Stream {
         }
     }
 
-    /// How long a receive waits; `None` is without end.
+    /// How long a receive waits at most; `None` is without end. It may be over earlier.
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.set_read_timeout(timeout),
+            Stream::Unix(socket) => {
+                socket.set_read_timeout(Some(timeout.unwrap_or(UNIX_WAIT).min(UNIX_WAIT)))
+            }
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.socket().set_read_timeout(timeout),
             #[cfg(test)]
@@ -149,6 +168,7 @@ impl Stream {
             Stream::Tcp(socket) => socket.set_write_timeout(timeout),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.socket().set_write_timeout(timeout),
+            Stream::Unix(socket) => socket.set_write_timeout(timeout),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -160,6 +180,7 @@ impl Stream {
             Stream::Tcp(socket) => socket.set_nodelay(true),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.socket().set_nodelay(),
+            Stream::Unix(_) => Ok(()),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
         }
@@ -176,8 +197,21 @@ impl Stream {
             Stream::Tcp(_) => Ok(()),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.socket().set_user_timeout(timeout),
+            Stream::Unix(_) => Ok(()),
             #[cfg(test)]
             Stream::Faulty(_) => Ok(()),
+        }
+    }
+
+    /// Ends the wait of who is in a receive, at once or soon, so that it looks why.
+    pub(super) fn wake_reader(&self) {
+        match self {
+            Stream::Unix(_) => {}
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().wake_reader(),
+            _ => {
+                let _ = self.shutdown(Shutdown::Read);
+            }
         }
     }
 
@@ -191,6 +225,7 @@ impl Stream {
                 }
                 tls.socket().shutdown(how)
             }
+            Stream::Unix(socket) => socket.shutdown(how),
             #[cfg(test)]
             Stream::Faulty(faulty) => {
                 faulty.shutdown(how);
@@ -199,14 +234,28 @@ impl Stream {
         }
     }
 
-    /// An error once the peer has reset the connection.
-    pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    /// True if the end of the stream that a receive has just met is the peer's doing, where the reader was woken
+    /// before: then it is an end only once the peer has reset the connection.
+    pub(super) fn is_over(&self) -> bool {
         match self {
-            Stream::Tcp(socket) => socket.peer_addr(),
+            Stream::Tcp(socket) => socket.peer_addr().is_err(),
             #[cfg(feature = "tls")]
-            Stream::Tls(tls) => tls.socket().peer_addr(),
+            Stream::Tls(tls) => tls.socket().is_over(),
+            Stream::Unix(_) => true,
             #[cfg(test)]
-            Stream::Faulty(faulty) => faulty.peer_addr(),
+            Stream::Faulty(faulty) => faulty.peer_addr().is_err(),
+        }
+    }
+
+    /// Who is on the other side; an error once it has reset the connection.
+    pub(super) fn peer(&self) -> io::Result<Peer> {
+        match self {
+            Stream::Tcp(socket) => socket.peer_addr().map(Peer::from),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.socket().peer(),
+            Stream::Unix(_) => Ok(Peer::UNIX),
+            #[cfg(test)]
+            Stream::Faulty(faulty) => faulty.peer_addr().map(Peer::from),
         }
     }
 
@@ -217,7 +266,7 @@ impl Stream {
             Stream::Tcp(socket) => socket,
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.socket().tcp(),
-            Stream::Faulty(_) => panic!("it has no settings"),
+            _ => panic!("it has no settings"),
         }
     }
 }
@@ -228,6 +277,7 @@ impl AsRawFd for Stream {
             Stream::Tcp(socket) => socket.as_raw_fd(),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.socket().as_raw_fd(),
+            Stream::Unix(socket) => socket.as_raw_fd(),
             #[cfg(test)]
             Stream::Faulty(faulty) => faulty.as_raw_fd(),
         }

@@ -16,7 +16,7 @@ pub struct RemoteInfo {
     pub mode: String,
     /// The path of its route; control characters and `\` are escaped.
     pub path: String,
-    /// The client's address.
+    /// The client's address, or `unix`.
     pub peer: String,
     /// How long it has been open, in whole seconds.
     pub age: Duration,

@@ -16,6 +16,8 @@ pub use handshake::{Handshake, Response};
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,6 +85,15 @@ impl Client {
     /// The client's end of a connection that is there.
     pub fn over(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("TCP_NODELAY");
+        Client::of(stream)
+    }
+
+    /// The client's end of a Unix socket. What it needs of one, both sorts have.
+    pub fn over_unix(stream: UnixStream) -> Client {
+        Client::of(TcpStream::from(OwnedFd::from(stream)))
+    }
+
+    fn of(stream: TcpStream) -> Client {
         Client {
             stream,
             response: Response::default(),

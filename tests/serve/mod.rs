@@ -47,14 +47,19 @@ pub fn serve_routes(config: Config, routes: impl FnOnce(Gateway) -> Gateway) -> 
         let addr = tunnel::to(running.local_addr());
         return Served { running, addr };
     }
-    let running = gateway.spawn();
-    let addr = running.local_addr();
-    Served { running, addr }
+    run(gateway)
 }
 
 /// True if all connections of this run are encrypted.
 pub fn over_tls() -> bool {
     cfg!(feature = "tls") && std::env::var("CSP_OVER_TLS").is_ok_and(|on| on == "1")
+}
+
+/// Serves what a gateway has, wherever it listens.
+pub fn run(gateway: Gateway) -> Served {
+    let running = gateway.spawn();
+    let addr = running.local_addr();
+    Served { running, addr }
 }
 
 impl Served {

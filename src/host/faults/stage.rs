@@ -68,7 +68,7 @@ impl Stage {
             Box::new(move || Box::new(next.lock().unwrap().take().unwrap()))
         };
         let host = Host {
-            handle: GatewayHandle::new(peer(), config),
+            handle: GatewayHandle::new(peer(), None, config),
             routes: HashMap::from([(Arc::from("/"), new)]),
             pages: HashMap::new(),
             pool: Pool::default(),
@@ -92,13 +92,8 @@ impl Stage {
             next: 0,
             tell,
         });
-        let place = self
-            .host
-            .handle
-            .table()
-            .enter(&line, peer().ip(), config)
-            .unwrap();
-        self.host.serve(&line, place, peer());
+        let place = self.host.handle.table().enter(&line, None, config).unwrap();
+        self.host.serve(&line, place, peer().into());
         // None of it was played, if there was no handshake.
         drop(self.next.lock().unwrap().take());
 

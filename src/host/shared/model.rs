@@ -123,7 +123,7 @@ impl Scene {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, peer) = listener.accept().unwrap();
         let config = Config::default();
-        let handle = GatewayHandle::new(listener.local_addr().unwrap(), config.clone());
+        let handle = GatewayHandle::new(listener.local_addr().unwrap(), None, config.clone());
         let events = Arc::new(Events::default());
         let wake = {
             let events = Arc::clone(&events);
@@ -136,7 +136,7 @@ impl Scene {
         let hub = Arc::new(Hub::new(Queue::new(wake), None, rules, tally));
         let place = handle
             .table()
-            .enter(&line, peer.ip(), handle.config())
+            .enter(&line, Some(peer.ip()), handle.config())
             .unwrap();
         let session = handle.sessions().create().unwrap();
         let id = WebSocketId::new().unwrap();
@@ -146,7 +146,7 @@ impl Scene {
             number: place.number(),
             session,
             path: Arc::from("/"),
-            peer,
+            peer: peer.into(),
             mode: Mode::Shared,
             opened: Instant::now(),
         });
