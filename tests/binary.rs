@@ -36,6 +36,8 @@ fn help_and_version_end_well() {
     let help = run(&["--help"]).stdout;
     for part in [
         "--listen",
+        "--tls-cert FILE",
+        "--tls-key FILE",
         "--max-message",
         "--max-fragments",
         "--max-connections",
@@ -60,6 +62,14 @@ fn help_and_version_end_well() {
     ] {
         assert!(help.contains(part), "{part}");
     }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_build_without_tls_says_so() {
+    let ended = run(&["--listen", "127.0.0.1:0", "--tls-cert=c", "--tls-key=k"]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("the feature `tls`"), "{ended:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    /// What it printed to be opened: `http://127.0.0.1:PORT/`.
+    /// What it printed to be opened: `http://127.0.0.1:PORT/`, or `https`.
     pub url: String,
     pub addr: SocketAddr,
     rest: Receiver<String>,
@@ -67,7 +67,11 @@ impl Program {
             panic!("no address was printed");
         };
         let url = line.strip_prefix("csp-websocket: open ").map(str::trim_end);
-        let addr = url.and_then(|url| url.strip_prefix("http://")?.strip_suffix('/'));
+        let place = url.and_then(|url| {
+            let rest = url.strip_prefix("http");
+            rest.map(|rest| rest.strip_prefix('s').unwrap_or(rest))
+        });
+        let addr = place.and_then(|place| place.strip_prefix("://")?.strip_suffix('/'));
         let addr = addr.and_then(|addr| addr.parse().ok());
         Program {
             url: url.unwrap_or_default().to_owned(),

@@ -18,16 +18,21 @@ pub fn file(name: &str) -> PathBuf {
     PathBuf::from(directory).join(name)
 }
 
-/// A client's settings: it trusts the authority that all certificates here are of.
-pub fn client_config() -> Arc<ClientConfig> {
+/// The authority that all certificates here are of.
+pub fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(file("authority.pem")).expect("a certificate");
     roots.add(authority).expect("an authority");
+    roots
+}
+
+/// A client's settings: it trusts that authority.
+pub fn client_config() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots)
+        .with_root_certificates(roots())
         .with_no_client_auth();
     Arc::new(config)
 }

@@ -1,0 +1,456 @@
+//! TLS, seen by a client that is rustls itself. What holds of every connection is tested over TLS, too, with
+//! `CSP_OVER_TLS=1`; here stands what TLS adds.
+
+mod client;
+mod serve;
+mod sharing;
+
+use client::{CLOSE, Client, Handshake, TEXT, close_payload, frame};
+use csp_websocket::{Gateway, GatewayHandle, READ_TIMEOUT, Status, WebSocket};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use serve::tunnel::{self, file};
+use serve::{SOON, Served, config, echo, run, until};
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// The certificate and the key of this name.
+fn pair(name: &str) -> [PathBuf; 2] {
+    [format!("{name}.pem"), format!("{name}-key.pem")].map(|name| file(&name))
+}
+
+/// Echoes at `/` and `/shared`, with a page at `/page`.
+fn secured(gateway: Gateway) -> Served {
+    let [certificate, key] = pair("first");
+    let gateway = gateway
+        .route("/", || echo)
+        .route("/shared", sharing::echoes)
+        .page("/page", "text/plain", "here")
+        .tls(certificate, key)
+        .expect("TLS");
+    run(gateway)
+}
+
+fn serve() -> Served {
+    serve_with(|_| {})
+}
+
+fn serve_with(change: impl FnOnce(&mut csp_websocket::Config)) -> Served {
+    secured(Gateway::bind("127.0.0.1:0", config(change)).expect("bind"))
+}
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// A client after its handshake of TLS.
+fn dial(addr: SocketAddr) -> Tls {
+    dial_with(addr, &tunnel::client_config()).expect("a handshake")
+}
+
+fn dial_with(addr: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Tls> {
+    let mut socket = TcpStream::connect(addr)?;
+    socket.set_read_timeout(Some(SOON))?;
+    let mut tls = tunnel::client(config);
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(tls, socket))
+}
+
+/// Opens a WebSocket.
+fn open(addr: SocketAddr, path: &str) -> Tls {
+    let mut tls = dial(addr);
+    upgrade(&mut tls, addr, path);
+    tls
+}
+
+/// The head of the answer to a handshake.
+fn upgrade(tls: &mut Tls, addr: SocketAddr, path: &str) -> String {
+    tls.write_all(&Handshake::to(addr, path).bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(take(tls, 1));
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    head
+}
+
+fn take(tls: &mut Tls, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    tls.read_exact(&mut bytes).expect("bytes");
+    bytes
+}
+
+/// A whole message, or a control frame, as a client sends it.
+fn sent(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    frame(true, 0, opcode, Some([1, 2, 3, 4]), payload)
+}
+
+fn echoes(tls: &mut Tls) {
+    tls.write_all(&sent(TEXT, b"there?")).unwrap();
+    assert_eq!(take(tls, 8), b"\x81\x06there?");
+}
+
+/// Reads to the end of the stream; true if the server has said that it is the end.
+fn ends_cleanly(tls: &mut Tls) -> bool {
+    match tls.read_to_end(&mut Vec::new()) {
+        Ok(_) => true,
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => false,
+        Err(e) => panic!("{e}"),
+    }
+}
+
+#[test]
+fn both_versions_and_both_modes() {
+    let served = serve();
+    let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+    for (version, expected) in versions.into_iter().zip(["TLSv1_2", "TLSv1_3"]) {
+        let all = tunnel::client_config();
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(all.crypto_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(tunnel::roots())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        for path in ["/", "/shared"] {
+            let mut tls = dial_with(served.addr(), &Arc::new(config.clone())).unwrap();
+            let head = upgrade(&mut tls, served.addr(), path);
+            assert_eq!(
+                format!("{:?}", tls.conn.protocol_version().unwrap()),
+                expected
+            );
+            assert_eq!(tls.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+            let cookie = head.lines().find(|line| line.starts_with("Set-Cookie: "));
+            assert!(cookie.unwrap().ends_with("; Secure"), "{head}");
+            echoes(&mut tls);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_speaks_another_protocol_only_is_told_so() {
+    let served = serve();
+    let mut config = ClientConfig::clone(&tunnel::client_config());
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let refused = dial_with(served.addr(), &Arc::new(config)).expect_err("a refusal");
+    assert!(
+        refused.to_string().contains("NoApplicationProtocol"),
+        "{refused}"
+    );
+    until("it counts", || {
+        served.handle().counters().handshakes_tls == 1
+    });
+}
+
+/// Both sides say that nothing follows, in each mode, whoever closes.
+#[test]
+fn the_end_is_said_in_both_directions() {
+    let served = serve();
+    for path in ["/", "/shared"] {
+        let mut tls = open(served.addr(), path);
+        tls.write_all(&sent(CLOSE, &close_payload(1000, "")))
+            .unwrap();
+        assert_eq!(take(&mut tls, 4), b"\x88\x02\x03\xe8", "{path}");
+        assert!(ends_cleanly(&mut tls), "{path}");
+
+        // The client's last word of TLS is all that it says.
+        let mut tls = open(served.addr(), path);
+        tls.conn.send_close_notify();
+        tls.flush().unwrap();
+        assert!(ends_cleanly(&mut tls), "{path}");
+
+        // It is gone without a word.
+        drop(open(served.addr(), path));
+        served.until_empty();
+    }
+    let mut tls = dial(served.addr());
+    tls.write_all(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let mut page = String::new();
+    tls.read_to_string(&mut page).expect("a clean end");
+    assert!(
+        page.starts_with("HTTP/1.1 200") && page.ends_with("here"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_shutdown_closes_both_layers() {
+    let served = serve();
+    let mut open: Vec<Tls> = ["/", "/shared"]
+        .map(|path| open(served.addr(), path))
+        .into();
+    open.iter_mut().for_each(echoes);
+    let handle = served.handle().clone();
+    let stopping = thread::spawn(move || handle.shutdown(SOON));
+    for tls in &mut open {
+        let head = take(tls, 2);
+        let payload = take(tls, head[1].into());
+        assert_eq!(
+            (head[0], &payload[..2]),
+            (0x88, &close_payload(1001, "")[..])
+        );
+        tls.write_all(&sent(CLOSE, &close_payload(1001, "")))
+            .unwrap();
+        assert!(ends_cleanly(tls));
+    }
+    stopping.join().unwrap();
+}
+
+#[test]
+fn who_speaks_http_without_tls_is_told() {
+    let served = serve();
+    let request = Handshake::to(served.addr(), "/").bytes();
+    let answer = client::request(served.addr(), &request);
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("wss://"), "{}", answer.body);
+    // Others are not: what is no TLS has no answer but an alert.
+    let mut client = Client::dial(served.addr());
+    client.send_bytes(&[0x55; 64].map(|byte: u8| byte | 0x80));
+    let mut rest = Vec::new();
+    let _ = client.stream.read_to_end(&mut rest);
+    assert!(rest.len() < 16, "{rest:?}");
+    until("it counts", || {
+        served.handle().counters().handshakes_tls == 1
+    });
+    echoes(&mut open(served.addr(), "/"));
+}
+
+#[test]
+fn who_is_turned_away_gets_no_plain_answer() {
+    let served = serve_with(|c| c.max_connections = 1);
+    let mut first = open(served.addr(), "/");
+    let mut second = TcpStream::connect(served.addr()).unwrap();
+    second.set_read_timeout(Some(SOON)).unwrap();
+    let mut rest = Vec::new();
+    let _ = second.read_to_end(&mut rest);
+    assert_eq!(rest, b"");
+    echoes(&mut first);
+}
+
+/// Records of any size, in pieces of any size, with new keys in between.
+#[test]
+fn records_may_come_as_they_like() {
+    let served = serve();
+    for path in ["/", "/shared"] {
+        let mut tls = open(served.addr(), path);
+        // Each byte in a record of its own.
+        for byte in sent(TEXT, b"a byte each") {
+            tls.write_all(&[byte]).unwrap();
+        }
+        assert_eq!(take(&mut tls, 13), b"\x81\x0ba byte each");
+        // Many records at once, more than one receive takes, the last of them a byte later.
+        let many = 3_000;
+        let (StreamOwned { conn, sock }, mut bytes) = (&mut tls, Vec::new());
+        for _ in 0..many {
+            conn.writer().write_all(&sent(TEXT, b"0123456789")).unwrap();
+            while conn.wants_write() {
+                conn.write_tls(&mut bytes).unwrap();
+            }
+        }
+        let last = bytes.pop().unwrap();
+        let mut socket = sock.try_clone().unwrap();
+        let writer = thread::spawn(move || {
+            socket.write_all(&bytes).unwrap();
+            socket.write_all(&[last]).unwrap();
+        });
+        assert_eq!(
+            take(&mut tls, many * 12),
+            b"\x81\x0a0123456789".repeat(many)
+        );
+        writer.join().unwrap();
+        // New keys, which the other side answers with new keys.
+        for _ in 0..3 {
+            tls.conn.refresh_traffic_keys().unwrap();
+            echoes(&mut tls);
+        }
+    }
+}
+
+/// Neither side reads before it has written: without a writer of its own each would wait for the other.
+#[test]
+fn both_directions_are_full_at_once() {
+    const MANY: usize = 400;
+    const LONG: usize = 50_000;
+    fn talk(ws: &mut WebSocket) -> Result<(), Status> {
+        let writer = ws.writer()?;
+        let writing = thread::spawn(move || {
+            let data = vec![b'w'; LONG];
+            (0..MANY).try_for_each(|_| writer.write(&data))
+        });
+        for _ in 0..MANY {
+            assert_eq!(ws.read_message(READ_TIMEOUT)?.len(), LONG);
+        }
+        writing.join().expect("a writer")?;
+        ws.write("all is read")
+    }
+    let [certificate, key] = pair("first");
+    let gateway = Gateway::bind("127.0.0.1:0", config(|_| {})).unwrap();
+    let served = run(gateway.route("/", || talk).tls(certificate, key).unwrap());
+    let mut client = client::connect(tunnel::to(served.addr()), "/");
+    let message = sent(TEXT, &vec![b'c'; LONG]).repeat(MANY);
+    client.send_while_receiving(&message);
+    for _ in 0..MANY {
+        assert_eq!(
+            client.recv_message(),
+            client::Message::Text("w".repeat(LONG))
+        );
+    }
+    assert_eq!(
+        client.recv_message(),
+        client::Message::Text("all is read".into())
+    );
+}
+
+/// The certificate that a new client is shown.
+fn shown(addr: SocketAddr) -> CertificateDer<'static> {
+    let tls = dial(addr);
+    tls.conn.peer_certificates().unwrap()[0]
+        .clone()
+        .into_owned()
+}
+
+#[test]
+fn a_certificate_is_read_again_and_open_connections_stay() {
+    let directory = Directory::new();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| directory.0.join(name));
+    let put = |name: &str| {
+        let [from, from_key] = pair(name);
+        fs::copy(from, &certificate).unwrap();
+        fs::copy(from_key, &key).unwrap();
+    };
+    put("first");
+    let gateway = Gateway::bind("127.0.0.1:0", config(|_| {})).unwrap();
+    let gateway = gateway
+        .route("/", || echo)
+        .route("/shared", sharing::echoes);
+    let served = run(gateway.tls(&certificate, &key).unwrap());
+    let addr = served.addr();
+    let mut open: Vec<Tls> = ["/", "/shared"].map(|path| open(addr, path)).into();
+    let of = |name: &str| CertificateDer::from_pem_file(&pair(name)[0]).unwrap();
+    assert_eq!(shown(addr), of("first"));
+
+    put("second");
+    assert_eq!(shown(addr), of("first"), "not before it is told");
+    served.handle().reload_tls().unwrap();
+    assert_eq!(shown(addr), of("second"));
+    open.iter_mut().for_each(echoes);
+
+    // What cannot be used changes nothing.
+    fs::copy(&pair("first")[1], &key).unwrap();
+    let error = reload_error(served.handle());
+    assert!(
+        error.contains("key.pem") && error.contains("certificate.pem"),
+        "{error}"
+    );
+    fs::remove_file(&certificate).unwrap();
+    assert!(reload_error(served.handle()).contains("certificate.pem"));
+    assert_eq!(shown(addr), of("second"));
+    open.iter_mut().for_each(echoes);
+}
+
+fn reload_error(handle: &GatewayHandle) -> String {
+    match handle.reload_tls() {
+        Err(Status::Io(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_bad_file_is_named() {
+    let directory = Directory::new();
+    let written = |name: &str, text: &str| {
+        let path = directory.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let [certificate, key] = pair("first");
+    let empty = written("empty.pem", "");
+    let garbled = written(
+        "garbled.pem",
+        "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+    );
+    let no_certificate = written(
+        "no-certificate.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    let passphrase = written(
+        "passphrase.pem",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    let missing = directory.0.join("missing.pem");
+    let other = file("second-key.pem");
+    let cases: [(&Path, &Path, &str); 9] = [
+        (&missing, &key, "the certificate file"),
+        (&certificate, &missing, "the key file"),
+        (&empty, &key, "holds no certificate"),
+        (&certificate, &empty, "holds no key"),
+        (&garbled, &key, "garbled.pem"),
+        (&no_certificate, &key, "no-certificate.pem"),
+        (&certificate, &passphrase, "passphrase"),
+        (&certificate, &certificate, "holds no key"),
+        (&certificate, &other, "second-key.pem"),
+    ];
+    for (certificate, key, part) in cases {
+        let gateway = Gateway::bind("127.0.0.1:0", config(|_| {})).unwrap();
+        match gateway.tls(certificate, key) {
+            Err(Status::Io(error)) => {
+                let text = error.to_string();
+                assert!(text.contains(part) && !text.contains('\n'), "{text}");
+            }
+            other => panic!("{certificate:?} {key:?}: {other:?}"),
+        }
+    }
+    let gateway = Gateway::bind("127.0.0.1:0", config(|_| {})).unwrap();
+    let twice = gateway
+        .tls(&certificate, &key)
+        .unwrap()
+        .tls(&certificate, &key);
+    assert_eq!(Status::code_of(&twice), 214, "{twice:?}");
+}
+
+#[test]
+fn a_gateway_without_tls_has_nothing_to_read_again() {
+    let served = serve::serve(config(|_| {}), || echo);
+    if !serve::over_tls() {
+        assert!(reload_error(served.handle()).contains("no certificate"));
+    }
+}
+
+#[test]
+fn a_slow_handshake_is_late() {
+    let served = serve_with(|c| c.handshake_timeout = Duration::from_millis(100));
+    let mut client = Client::dial(served.addr());
+    client.expect_eof();
+    until("it counts", || {
+        served.handle().counters().handshakes_late == 1
+    });
+}
+
+/// A directory of its own, gone with the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        let name = format!(
+            "csp-tls-{}-{:?}",
+            std::process::id(),
+            thread::current().id()
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
