@@ -10,6 +10,9 @@ mod roles;
 mod server;
 mod sockets;
 mod subscribers;
+#[cfg(feature = "tls")]
+#[path = "../../tunnel/mod.rs"]
+pub mod tunnel;
 mod turns;
 
 pub use load::{Load, TWO_SCRIPTS, text};

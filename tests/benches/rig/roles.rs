@@ -3,6 +3,8 @@
 use super::client::{self, BINARY};
 use super::procfs;
 use super::server::{Role, obey};
+#[cfg(feature = "tls")]
+use super::tunnel;
 use csp_websocket::{
     Config, Data, Delivery, Gateway, GatewayHandle, Mode, PreServer, READ_LEN, READ_TIMEOUT,
     Status, WebSocket, WebSocketServer,
@@ -26,7 +28,8 @@ const STAMP: usize = 8;
 /// Serves until the standard input ends.
 pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
     match role {
-        Role::Raw => return serve_raw(listen),
+        Role::Raw => return serve_raw(listen, raw_echo),
+        Role::RawTls => return serve_raw_tls(listen),
         Role::RawSends => return serve_raw_sends(listen),
         Role::RelayUnix | Role::RelayTcp => return serve_relay(role, listen),
         _ => {}
@@ -41,6 +44,8 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
     let gateway = Gateway::bind(listen, config).expect("bind");
     let gateway = match role {
         Role::Echo => gateway.route("/", || echo),
+        Role::EchoTls => with_tls(gateway.route("/", || echo)),
+        Role::SharedEchoTls => with_tls(gateway.route("/", || SharedEcho { session: true })),
         Role::EchoAlone => gateway.route("/", || EchoAlone),
         Role::EchoByRead => gateway.route("/", || echo_by_read),
         Role::EchoInParts => gateway.route("/", || EchoInParts),
@@ -55,7 +60,7 @@ pub fn serve(role: Role, listen: &str, ping_interval: Duration) {
             let gateway = gateway.route("/", || Subscriber);
             gateway.control(&address, key).expect("a control address")
         }
-        Role::Raw | Role::RawSends | Role::RelayUnix | Role::RelayTcp => {
+        Role::Raw | Role::RawTls | Role::RawSends | Role::RelayUnix | Role::RelayTcp => {
             unreachable!("served above")
         }
         Role::OtherEcho(_) | Role::Other(_) => unreachable!("served elsewhere"),
@@ -153,14 +158,15 @@ impl WebSocketServer for SharedEcho {
     }
 }
 
-fn serve_raw(listen: &str) {
+fn serve_raw(listen: &str, echo: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) {
     let listener = TcpListener::bind(listen).expect("bind");
     let addr = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
+            let echo = echo.clone();
             thread::Builder::new()
                 .stack_size(STACK)
-                .spawn(move || raw_echo(socket))
+                .spawn(move || echo(socket))
                 .expect("a thread");
         }
     });
@@ -176,6 +182,58 @@ fn raw_echo(mut socket: TcpStream) -> io::Result<()> {
             n => socket.write_all(&buf[..n])?,
         }
     }
+}
+
+// ---- over TLS
+
+#[cfg(feature = "tls")]
+fn with_tls(gateway: Gateway) -> Gateway {
+    let [certificate, key] = CERTIFICATE.map(tunnel::file);
+    gateway.tls(certificate, key).expect("TLS")
+}
+
+#[cfg(feature = "tls")]
+const CERTIFICATE: [&str; 2] = ["first.pem", "first-key.pem"];
+
+#[cfg(feature = "tls")]
+fn serve_raw_tls(listen: &str) {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+    let [certificate, key] = CERTIFICATE.map(tunnel::file);
+    let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a certificate with its key");
+    let config = Arc::new(config);
+    serve_raw(listen, move |socket| {
+        socket.set_nodelay(true)?;
+        let tls = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(tls, socket);
+        let mut buf = vec![0; 64 * 1_024];
+        loop {
+            match stream.read(&mut buf)? {
+                0 => return Ok(()),
+                n => stream.write_all(&buf[..n])?,
+            }
+        }
+    });
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(_: Gateway) -> Gateway {
+    unreachable!("the benches of TLS need the feature")
+}
+
+#[cfg(not(feature = "tls"))]
+fn serve_raw_tls(_: &str) {
+    unreachable!("the benches of TLS need the feature")
 }
 
 // ---- one message to many

@@ -29,6 +29,12 @@ pub enum Role {
     SharedEchoAlone,
     /// Shared mode, and all connections have one session: they bring its cookie.
     SharedEchoTogether,
+    /// TLS by rustls alone, a thread per connection, what came goes back: the least that blocking threads can cost.
+    RawTls,
+    /// As [`Role::Echo`], over TLS.
+    EchoTls,
+    /// As [`Role::SharedEcho`], over TLS.
+    SharedEchoTls,
     /// Shared mode: every connection is subscribed to one topic. Asked, the server publishes to it.
     Topic,
     /// Plain TCP. Asked, the server sends a frame by one `send` on each connection: the least that this can cost.
@@ -49,7 +55,7 @@ pub enum Role {
     Other(&'static str),
 }
 
-const ROLES: [(&str, Role); 14] = [
+const ROLES: [(&str, Role); 17] = [
     ("raw", Role::Raw),
     ("echo", Role::Echo),
     ("echo-alone", Role::EchoAlone),
@@ -58,6 +64,9 @@ const ROLES: [(&str, Role); 14] = [
     ("shared-echo", Role::SharedEcho),
     ("shared-echo-alone", Role::SharedEchoAlone),
     ("shared-echo-together", Role::SharedEchoTogether),
+    ("raw-tls", Role::RawTls),
+    ("echo-tls", Role::EchoTls),
+    ("shared-echo-tls", Role::SharedEchoTls),
     ("topic", Role::Topic),
     ("raw-sends", Role::RawSends),
     ("push-unix", Role::PushUnix),
@@ -71,8 +80,13 @@ impl Role {
     pub fn is_raw(self) -> bool {
         matches!(
             self,
-            Role::Raw | Role::RawSends | Role::RelayUnix | Role::RelayTcp
+            Role::Raw | Role::RawTls | Role::RawSends | Role::RelayUnix | Role::RelayTcp
         )
+    }
+
+    /// Its connections are encrypted.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Role::RawTls | Role::EchoTls | Role::SharedEchoTls)
     }
 
     /// The server sends an empty binary message once it is ready to send on this connection.
@@ -86,6 +100,9 @@ impl Role {
             Role::SharedEcho,
             Role::SharedEchoAlone,
             Role::SharedEchoTogether,
+            Role::RawTls,
+            Role::EchoTls,
+            Role::SharedEchoTls,
         ];
         !echoes.contains(&self) && !matches!(self, Role::OtherEcho(_))
     }

@@ -22,7 +22,7 @@ const FOR_EACH_ADDRESS: usize = 20_000;
 pub struct Sockets {
     poll: Poll,
     events: Events,
-    streams: Vec<TcpStream>,
+    streams: Vec<Connection>,
     /// Of the session that all are to have.
     cookie: Option<String>,
 }
@@ -43,15 +43,17 @@ impl Sockets {
     /// Opens `count` more.
     pub fn open_more(&mut self, server: &Server, count: usize) {
         for number in self.streams.len()..self.streams.len() + count {
-            let stream = connect_with(&mut self.cookie, server, address(server.addr, number));
-            stream.set_nodelay(true).expect("TCP_NODELAY");
-            stream.set_nonblocking(true).expect("not to wait");
+            let addr = address(server.addr, number);
+            let connection = Connection::open(&mut self.cookie, server, addr);
+            let socket = &connection.socket;
+            socket.set_nodelay(true).expect("TCP_NODELAY");
+            socket.set_nonblocking(true).expect("not to wait");
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll
                 .registry()
-                .register(&mut SourceFd(&stream.as_raw_fd()), Token(number), interest)
+                .register(&mut SourceFd(&socket.as_raw_fd()), Token(number), interest)
                 .expect("a place in the poll");
-            self.streams.push(stream);
+            self.streams.push(connection);
         }
     }
 
@@ -105,13 +107,102 @@ impl Sockets {
     }
 }
 
+/// A socket, and what is encrypted on it.
+struct Connection {
+    socket: TcpStream,
+    #[cfg(feature = "tls")]
+    tls: Option<std::cell::RefCell<rustls::ClientConnection>>,
+}
+
+impl Connection {
+    fn open(cookie: &mut Option<String>, server: &Server, addr: SocketAddr) -> Connection {
+        #[cfg(feature = "tls")]
+        if server.role.is_tls() {
+            return Connection::open_tls(server, addr);
+        }
+        Connection {
+            socket: connect_with(cookie, server, addr),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Connection {
+    fn open_tls(server: &Server, addr: SocketAddr) -> Connection {
+        let mut socket = TcpStream::connect(addr).expect("connecting");
+        socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        let mut tls = super::tunnel::client(&super::tunnel::client_config());
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        if server.role.is_raw() {
+            let mut greeting = client::frame(true, 0, BINARY, None, b"");
+            stream.write_all(&greeting).expect("sending");
+            stream.read_exact(&mut greeting).expect("a greeting");
+        } else {
+            let handshake = Handshake::to(addr, "/").bytes();
+            stream.write_all(&handshake).expect("sending");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("an answer");
+                head.extend(byte);
+            }
+            assert!(head.starts_with(b"HTTP/1.1 101 "), "no 101");
+        }
+        Connection {
+            socket,
+            tls: Some(tls.into()),
+        }
+    }
+
+    /// What is there to be read, decrypted.
+    fn read_tls(&self, tls: &mut rustls::ClientConnection, bytes: &mut [u8]) -> usize {
+        let mut len = 0;
+        while len < bytes.len() {
+            match tls.reader().read(&mut bytes[len..]) {
+                Ok(0) => panic!("the server hung up"),
+                Ok(n) => len += n,
+                Err(error) => {
+                    none_now(&error);
+                    self.send_tls(tls);
+                    match tls.read_tls(&mut &self.socket) {
+                        Ok(0) => panic!("the server hung up"),
+                        Ok(_) => tls.process_new_packets().map(drop).expect("records"),
+                        Err(error) => {
+                            none_now(&error);
+                            return len;
+                        }
+                    }
+                }
+            }
+        }
+        len
+    }
+
+    /// Sends what goes of what is encrypted; true if that is all.
+    fn send_tls(&self, tls: &mut rustls::ClientConnection) -> bool {
+        while tls.wants_write() {
+            if let Err(error) = tls.write_tls(&mut &self.socket) {
+                none_now(&error);
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// A connection that does not wait.
-pub struct Stream<'a>(&'a TcpStream);
+pub struct Stream<'a>(&'a Connection);
 
 impl Stream<'_> {
     /// How many bytes were there; 0 if none.
     pub fn read(&mut self, bytes: &mut [u8]) -> usize {
-        match self.0.read(bytes) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.0.tls {
+            return self.0.read_tls(&mut tls.borrow_mut(), bytes);
+        }
+        match (&self.0.socket).read(bytes) {
             Ok(0) => panic!("the server hung up"),
             Ok(n) => n,
             Err(error) => none_now(&error),
@@ -120,7 +211,20 @@ impl Stream<'_> {
 
     /// How many bytes were taken; 0 if none.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        self.0.write(bytes).unwrap_or_else(|error| none_now(&error))
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.0.tls {
+            let mut tls = tls.borrow_mut();
+            return match self.0.send_tls(&mut tls) {
+                true => {
+                    let taken = tls.writer().write(bytes).expect("room");
+                    self.0.send_tls(&mut tls);
+                    taken
+                }
+                false => 0,
+            };
+        }
+        let written = (&self.0.socket).write(bytes);
+        written.unwrap_or_else(|error| none_now(&error))
     }
 }
 
