@@ -5,6 +5,8 @@
 //! may notice, and a cut, which the first call meets that has come to one byte of one way. A poll gets the descriptor
 //! of a bell, which rings whenever a call has missed something: readiness as an edge-triggered poll tells it.
 //!
+//! Its client may speak TLS: then what it says and gets is encrypted on the way, and faults count encrypted bytes.
+//!
 //! It is harsher than a socket: after a write that failed for good it takes bytes again, and counts them.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -157,6 +159,8 @@ struct State {
     writes: Way,
     /// What the client has got.
     got: Vec<u8>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     nonblocking: bool,
     reset: bool,
     shut: bool,
@@ -165,6 +169,45 @@ struct State {
     /// Bytes written after that.
     late: usize,
     calls: u32,
+}
+
+/// A client that speaks TLS.
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+struct Tls {
+    session: rustls::ClientConnection,
+    /// What it will say after the handshake.
+    says: Vec<u8>,
+}
+
+#[cfg(feature = "tls")]
+impl Tls {
+    /// What it has to say now, encrypted.
+    fn speak(&mut self) -> Vec<u8> {
+        if !self.session.is_handshaking() && !self.says.is_empty() {
+            self.session.set_buffer_limit(None);
+            self.session.writer().write_all(&self.says).unwrap();
+            self.says.clear();
+            self.session.send_close_notify();
+        }
+        let mut bytes = Vec::new();
+        while self.session.wants_write() {
+            self.session.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    /// Understands what the server has sent; what that says.
+    fn hear(&mut self, mut bytes: &[u8], got: &mut Vec<u8>) {
+        while !bytes.is_empty() {
+            if self.session.read_tls(&mut bytes).unwrap() == 0 {
+                panic!("bytes behind the last");
+            }
+            self.session.process_new_packets().unwrap();
+            // All that is there: nothing more is an error.
+            let _ = self.session.reader().read_to_end(got);
+        }
+    }
 }
 
 /// The stream, which the test that made it keeps a hand on.
@@ -189,6 +232,8 @@ impl Faulty {
             receives: Way::new(noise, 0, receives),
             writes: Way::new(noise, 1, writes),
             got: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
             nonblocking: false,
             reset: false,
             shut: false,
@@ -198,6 +243,16 @@ impl Faulty {
         };
         let state = Mutex::new(state);
         Ok(Faulty { state, bell, rope })
+    }
+
+    /// The same for a client that speaks TLS in this session.
+    #[cfg(feature = "tls")]
+    pub(crate) fn over_tls(self, session: rustls::ClientConnection) -> Faulty {
+        let mut state = self.lock();
+        let says = std::mem::take(&mut state.script);
+        state.tls = Some(Tls { session, says });
+        drop(state);
+        self
     }
 
     /// What the client has got.
@@ -257,6 +312,12 @@ impl Faulty {
     pub(super) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
         let state = &mut *self.lock();
         let at = state.receives.gone;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut state.tls
+            && at == state.script.len()
+        {
+            state.script.extend(tls.speak());
+        }
         let left = state.script.len() - at;
         let goes = match (state.reset, left.min(space.len())) {
             (false, len) => state.receives.go(len),
@@ -295,8 +356,15 @@ impl Faulty {
         let mut left = n;
         for slice in slices {
             let (goes, _) = slice.split_at(left.min(slice.len()));
-            state.got.extend_from_slice(goes);
             left -= goes.len();
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &mut state.tls {
+                if !state.torn {
+                    tls.hear(goes, &mut state.got);
+                }
+                continue;
+            }
+            state.got.extend_from_slice(goes);
         }
         state.late += if state.torn { n } else { 0 };
         if n < len {

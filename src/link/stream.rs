@@ -57,7 +57,7 @@ impl From<Arc<Faulty>> for Stream {
 impl Stream {
     /// One that begins plain and is to speak TLS ([`Tls::begin`]).
     #[cfg(feature = "tls")]
-    pub(super) fn with_tls(self) -> Stream {
+    pub(crate) fn with_tls(self) -> Stream {
         Stream::Tls(Box::new(Tls::new(self)))
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct Tls {
     session: OnceLock<Mutex<ServerConnection>>,
     /// Something is encrypted and not sent.
     behind: AtomicBool,
-    /// The last receive filled all the room it had: there is probably more where it came from.
+    /// The last receive did not take all that the socket had, as far as is known.
     more: AtomicBool,
     nonblocking: AtomicBool,
 }
@@ -47,6 +47,8 @@ pub(crate) struct Tls {
 struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
+    /// A write failed for good, perhaps amid a record: nothing can follow.
+    torn: bool,
 }
 
 impl Tls {
@@ -124,6 +126,7 @@ impl Tls {
         while !outgoing.is_empty() {
             match outgoing.send(&self.socket) {
                 Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if is_timeout(&e) && Instant::now() < deadline => {}
                 Err(e) if is_timeout(&e) => return Err(NoTls::Late),
                 Err(_) => return Err(NoTls::Gone),
@@ -138,14 +141,17 @@ impl Tls {
             return self.socket.recv(space);
         };
         let mut incoming = lock(&self.incoming);
+        // What was received before may have been told of meanwhile: only who has asked the socket knows.
+        let mut more = true;
         loop {
             if let Some(n) = self.decrypt(&mut lock(session), &mut incoming, space)? {
+                self.more.store(more, Ordering::Relaxed);
                 return Ok(n);
             }
             let room = incoming.space();
             let most = room.len();
             let n = self.socket.recv(room)?;
-            self.more.store(n == most, Ordering::Relaxed);
+            more = n == most;
             // The session is not told of this end: others may have shut this half, and more may come all the same.
             if n == 0 {
                 return Ok(0);
@@ -269,7 +275,7 @@ impl Tls {
         if let Some(mut outgoing) = self.free_outgoing()
             && outgoing.is_empty()
         {
-            *outgoing = Outgoing::default();
+            outgoing.release();
         }
     }
 
@@ -311,18 +317,32 @@ impl Outgoing {
         }
     }
 
+    /// Gives its memory back; to be called where it is empty.
+    fn release(&mut self) {
+        (self.bytes, self.sent) = (Vec::new(), 0);
+    }
+
     /// One write.
     fn send(&mut self, socket: &Stream) -> io::Result<()> {
+        if self.torn {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         match self.bytes.get(self.sent..) {
             None | Some([]) => Ok(()),
             Some(rest) => {
-                let n = socket.write(rest)?;
-                if n == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
+                match socket.write(rest) {
+                    Ok(n @ 1..) => self.sent += n,
+                    Err(e) if is_timeout(&e) || e.kind() == io::ErrorKind::Interrupted => {
+                        return Err(e);
+                    }
+                    failed => {
+                        self.torn = true;
+                        self.release();
+                        return Err(failed.err().unwrap_or(io::ErrorKind::WriteZero.into()));
+                    }
                 }
-                self.sent += n;
                 if self.is_empty() && self.bytes.capacity() > KEEP {
-                    *self = Outgoing::default();
+                    self.release();
                 }
                 Ok(())
             }

@@ -6,6 +6,8 @@
 
 mod play;
 mod stage;
+#[cfg(feature = "tls")]
+mod tls;
 
 use crate::link::{Cut, Dice, Fault, Faulty, Noise};
 use crate::proto::Data;
@@ -22,15 +24,18 @@ const HARMLESS: [Fault; 3] = [Fault::Interrupted, Fault::WouldBlock, Fault::Time
 
 /// Runs `f` with the seeds from 0 on, or those that the environment asks for.
 fn for_seeds(seeds: u64, f: impl Fn(&Stage, u64, Mode)) {
+    for_seeds_on(&Stage::new(LONG), seeds, f);
+}
+
+fn for_seeds_on(stage: &Stage, seeds: u64, f: impl Fn(&Stage, u64, Mode)) {
     let asked = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds: Range<u64> = match (asked("CSP_FAULT_SEED"), asked("CSP_FAULT_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, more) => 0..more.unwrap_or(seeds),
     };
-    let stage = Stage::new(LONG);
     for seed in seeds {
         for mode in MODES {
-            let played = catch_unwind(AssertUnwindSafe(|| f(&stage, seed, mode)));
+            let played = catch_unwind(AssertUnwindSafe(|| f(stage, seed, mode)));
             if let Err(panic) = played {
                 eprintln!("CSP_FAULT_SEED={seed}, {mode:?}");
                 resume_unwind(panic);

@@ -4,7 +4,7 @@ use super::play::{Act, Play};
 use crate::config::Config;
 use crate::handle::GatewayHandle;
 use crate::host::{Host, New, Pool, Trickle};
-use crate::link::{End, Faulty, Line};
+use crate::link::{End, Faulty, Line, Stream};
 use crate::proto::{CloseCode, Data};
 use crate::server::{Delivery, PreServer, WebSocketServer};
 use crate::status::Status;
@@ -53,6 +53,24 @@ pub(super) struct Stage {
     next: Arc<Mutex<Option<Player>>>,
 }
 
+#[cfg(feature = "tls")]
+impl Stage {
+    /// The same for clients that speak TLS.
+    pub(super) fn over_tls(write_timeout: Duration) -> Stage {
+        let stage = Stage::new(write_timeout);
+        let [certificate, key] = ["first.pem", "first-key.pem"].map(certificates);
+        let certificate = crate::certificate::Certificate::open(&certificate, &key).unwrap();
+        stage.host.handle.set_certificate(certificate);
+        stage
+    }
+}
+
+#[cfg(feature = "tls")]
+pub(super) fn certificates(name: &str) -> std::path::PathBuf {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
+    std::path::Path::new(directory).join(name)
+}
+
 impl Stage {
     pub(super) fn new(write_timeout: Duration) -> Stage {
         let mut config = Config {
@@ -81,7 +99,13 @@ impl Stage {
     /// Plays it to its end, which it has to have.
     pub(super) fn play(&self, play: &Play, stream: Faulty) -> Outcome {
         let stream = Arc::new(stream);
-        let line = Arc::new(Line::new(Arc::clone(&stream), Arc::default()));
+        let below = Stream::from(Arc::clone(&stream));
+        #[cfg(feature = "tls")]
+        let below = match self.host.handle.certificate() {
+            Some(_) => below.with_tls(),
+            None => below,
+        };
+        let line = Arc::new(Line::new(below, Arc::default()));
         let config = self.host.handle.config();
         line.prepare(config).unwrap();
         let (tell, told) = unbounded();
