@@ -1,6 +1,6 @@
 //! Every limit, deadline and policy of a gateway, with its default.
 
-use crate::proto::Origins;
+use crate::proto::{Compression, Origins};
 use std::time::Duration;
 
 /// The limits, deadlines and policies of a gateway.
@@ -59,6 +59,9 @@ pub struct Config {
     pub sessions: SessionConfig,
     /// The part of shared WebSockets.
     pub shared: SharedConfig,
+    /// Whether and how messages are compressed with clients that offer it: permessage-deflate (RFC 7692), which needs
+    /// the feature `deflate`. Default: they are not.
+    pub deflate: Option<Deflate>,
 }
 
 impl Default for Config {
@@ -82,6 +85,7 @@ impl Default for Config {
             host_names: Vec::new(),
             sessions: SessionConfig::default(),
             shared: SharedConfig::default(),
+            deflate: None,
         }
     }
 }
@@ -201,5 +205,69 @@ impl SlowConsumer {
             SlowConsumer::Block(time) => SlowConsumer::Block(time.min(YEAR)),
             other => other,
         }
+    }
+}
+
+/// How messages are compressed: permessage-deflate (RFC 7692), with the feature `deflate`.
+///
+/// ```
+/// use csp_websocket::{Config, Deflate};
+///
+/// let mut config = Config::default();
+/// config.deflate = Some(Deflate::default());
+/// ```
+///
+/// MEMORY
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Deflate {
+    /// The window that the gateway compresses with is two to the power of this many bytes at most, 9 to 15; a client may
+    /// ask for a smaller one. Default 12: 4 KiB.
+    pub window_bits: u8,
+    /// The same for what clients compress, 9 to 15: it has to be kept here. With less than 15 the offer of a client that
+    /// does not say that it can be limited is declined; browsers say so. Default 15: 32 KiB.
+    pub client_window_bits: u8,
+    /// Whether the gateway compresses messages with regard to those before them, which makes short ones much shorter and
+    /// takes memory for the life of the connection. Default false.
+    pub context_takeover: bool,
+    /// The same for what clients compress. Default false.
+    pub client_context_takeover: bool,
+    /// How much work is put into it, from 1 for the least to 9. Default 1.
+    pub level: u8,
+    /// Messages of fewer bytes go as they are. Default 256.
+    pub threshold: usize,
+    /// Connections that compress at once; further ones are served without. Default 1,024.
+    pub max_connections: usize,
+}
+
+impl Default for Deflate {
+    fn default() -> Deflate {
+        Deflate {
+            window_bits: 12,
+            client_window_bits: 15,
+            context_takeover: false,
+            client_context_takeover: false,
+            level: 1,
+            threshold: 256,
+            max_connections: 1_024,
+        }
+    }
+}
+
+impl Deflate {
+    /// What is agreed to at most.
+    pub(crate) fn most(&self) -> Compression {
+        let mut most = Compression::default();
+        most.server_window_bits = self.window_bits;
+        most.client_window_bits = self.client_window_bits;
+        most.server_context_takeover = self.context_takeover;
+        most.client_context_takeover = self.client_context_takeover;
+        most
+    }
+
+    /// Windows and level are what zlib takes.
+    pub(crate) fn is_sound(&self) -> bool {
+        let windows = [self.window_bits, self.client_window_bits];
+        windows.iter().all(|bits| (9..=15).contains(bits)) && (1..=9).contains(&self.level)
     }
 }

@@ -6,7 +6,7 @@ use crate::counters::{Counters, Tally};
 use crate::id::WebSocketId;
 use crate::key::Key;
 use crate::link::{Common, Hub};
-use crate::proto::Data;
+use crate::proto::{Data, Places};
 use crate::remote::RemoteGateway;
 use crate::session::SessionTable;
 use crate::status::Status;
@@ -33,6 +33,8 @@ struct Shared {
     sessions: SessionTable,
     topics: Topics,
     tally: Arc<Tally>,
+    /// For connections that compress.
+    compressing: Places,
     /// What shared WebSockets have in common, once there was one.
     hub: OnceLock<Weak<Hub>>,
     control: OnceLock<Site>,
@@ -67,6 +69,7 @@ impl GatewayHandle {
         let shared = Shared {
             local_addr,
             sessions: SessionTable::counted(config.sessions.clone(), Arc::clone(&tally)),
+            compressing: Places::new(config.deflate.as_ref().map_or(0, |d| d.max_connections)),
             config,
             table: Arc::default(),
             topics: Topics::default(),
@@ -150,6 +153,11 @@ impl GatewayHandle {
         let (topics, subscriptions) = self.shared.topics.count();
         (counters.topics, counters.subscriptions) = (topics as u64, subscriptions as u64);
         counters
+    }
+
+    /// Places for connections that compress.
+    pub(crate) fn compressing(&self) -> &Places {
+        &self.shared.compressing
     }
 
     /// Where to count.

@@ -6,6 +6,7 @@ mod gone;
 use crate::config::Config;
 use crate::id::{SessionId, WebSocketId};
 use crate::link::{End, Line, Moment, Shared, StuckWatch};
+use crate::proto::Compression;
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::status::{Limit, Misuse, Status};
@@ -67,6 +68,7 @@ pub(crate) struct Card {
     pub(crate) path: Arc<str>,
     pub(crate) peer: SocketAddr,
     pub(crate) mode: Mode,
+    pub(crate) compression: Option<Compression>,
     pub(crate) opened: Instant,
 }
 

@@ -2,7 +2,7 @@
 
 use super::apps::App;
 use super::remote::{self, Remote};
-use csp_websocket::{Config, GwClientAddress};
+use csp_websocket::{Config, Deflate, GwClientAddress};
 use lexopt::prelude::*;
 use lexopt::{Error, Parser};
 use std::collections::BTreeMap;
@@ -87,6 +87,7 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             Long("max-lifetime") => {
                 config.max_lifetime = seconds(&mut words, "--max-lifetime")?;
             }
+            Long("deflate") => config.deflate = Some(Deflate::default()),
             Long("ping") => config.ping_interval = seconds(&mut words, "--ping")?,
             Long("session-timeout") => {
                 config.sessions.timeout = seconds(&mut words, "--session-timeout")?;
@@ -235,6 +236,7 @@ mod tests {
             "--control-key-file",
             "k",
             "--shared-workers=2",
+            "--deflate",
         ]);
         let control = wish.control.unwrap();
         assert_eq!(control.address.to_string(), "unix:/c");
@@ -243,6 +245,7 @@ mod tests {
         assert_eq!(wish.config.max_message, 70_000);
         assert_eq!(wish.config.max_fragments, 9);
         assert_eq!(wish.config.max_connections, 8);
+        assert!(wish.config.deflate.is_some());
         assert_eq!(wish.config.ping_interval, Duration::ZERO);
         assert_eq!(wish.config.sessions.timeout, Duration::from_secs(7));
         let origins = wish.config.origins.to_string();
@@ -309,6 +312,7 @@ mod tests {
             ),
             (&["--route=/x=echo", "--route=/x=clock"], "twice"),
             (&["--print-config=yes"], "--print-config"),
+            (&["--deflate=yes"], "--deflate"),
         ];
         for (words, part) in cases {
             let error = parse(Parser::from_args(*words)).expect_err(&format!("{words:?}"));

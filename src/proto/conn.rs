@@ -544,11 +544,17 @@ impl Conn {
         };
         let outgoing = &mut deflate.outgoing;
         let len = payload.len();
-        let done = outgoing.takes(opcode, span, len, wanted)
-            && outgoing.frame(opcode, span, payload, out);
+        if !outgoing.takes(opcode, span, len, wanted) {
+            return Ok(false);
+        }
+        let done = outgoing.frame(opcode, span, payload, out);
         if done {
             self.sending = sending;
             self.note_sent(span != Span::More, len as u64);
+        } else if opcode == Opcode::Continuation {
+            // A message that has begun compressed cannot go on otherwise. No input of zlib's leads here.
+            self.end_of_stream();
+            return Err(Refused::Closed);
         }
         Ok(done)
     }

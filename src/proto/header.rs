@@ -312,7 +312,13 @@ mod tests {
                 0x41 | 0x42 => plain.map(|found| {
                     found.map(|(header, len)| {
                         let compressed = true;
-                        (Header { compressed, ..header }, len)
+                        (
+                            Header {
+                                compressed,
+                                ..header
+                            },
+                            len,
+                        )
                     })
                 }),
                 bits if bits & 0x40 != 0 => Err(Violation::ReservedBits),

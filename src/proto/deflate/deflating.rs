@@ -26,12 +26,7 @@ pub(in crate::proto) struct Deflating {
 }
 
 impl Deflating {
-    pub(super) fn new(
-        codec: Codec,
-        agreed: Compression,
-        level: u8,
-        threshold: usize,
-    ) -> Deflating {
+    pub(super) fn new(codec: Codec, agreed: Compression, level: u8, threshold: usize) -> Deflating {
         Deflating {
             codec,
             level,
@@ -46,7 +41,13 @@ impl Deflating {
 
     /// Whether a frame is to be compressed: as `wanted` for a message from the threshold on, and for one that comes in
     /// fragments, whose length nobody knows; as its first fragment was for another.
-    pub(in crate::proto) fn takes(&self, opcode: Opcode, span: Span, len: usize, wanted: bool) -> bool {
+    pub(in crate::proto) fn takes(
+        &self,
+        opcode: Opcode,
+        span: Span,
+        len: usize,
+        wanted: bool,
+    ) -> bool {
         match opcode {
             Opcode::Data(_) => wanted && (span == Span::More || len >= self.threshold),
             _ => self.amid,
