@@ -224,15 +224,12 @@ pub struct Deflate {
     /// The window that the gateway compresses with is two to the power of this many bytes at most, 9 to 15; a client may
     /// ask for a smaller one. Default 12: 4 KiB.
     pub window_bits: u8,
-    /// The same for what clients compress, 9 to 15: it has to be kept here. With less than 15 the offer of a client that
-    /// does not say that it can be limited is declined; browsers say so. Default 15: 32 KiB.
-    pub client_window_bits: u8,
     /// Whether the gateway compresses messages with regard to those before them, which makes short ones much shorter and
     /// takes memory for the life of the connection. Default false.
     pub context_takeover: bool,
     /// The same for what clients compress. Default false.
     pub client_context_takeover: bool,
-    /// How much work is put into it, from 1 for the least to 9. Default 1.
+    /// How much work is put into it, from 1 for the least to 9. Default 6.
     pub level: u8,
     /// Messages of fewer bytes go as they are. Default 256.
     pub threshold: usize,
@@ -244,10 +241,9 @@ impl Default for Deflate {
     fn default() -> Deflate {
         Deflate {
             window_bits: 12,
-            client_window_bits: 15,
             context_takeover: false,
             client_context_takeover: false,
-            level: 1,
+            level: 6,
             threshold: 256,
             max_connections: 1_024,
         }
@@ -259,15 +255,13 @@ impl Deflate {
     pub(crate) fn most(&self) -> Compression {
         let mut most = Compression::default();
         most.server_window_bits = self.window_bits;
-        most.client_window_bits = self.client_window_bits;
         most.server_context_takeover = self.context_takeover;
         most.client_context_takeover = self.client_context_takeover;
         most
     }
 
-    /// Windows and level are what zlib takes.
+    /// Window and level are what zlib takes.
     pub(crate) fn is_sound(&self) -> bool {
-        let windows = [self.window_bits, self.client_window_bits];
-        windows.iter().all(|bits| (9..=15).contains(bits)) && (1..=9).contains(&self.level)
+        (9..=15).contains(&self.window_bits) && (1..=9).contains(&self.level)
     }
 }

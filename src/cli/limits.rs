@@ -60,13 +60,9 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn deflate_rows(deflate: &Deflate) -> [(&'static str, String); 7] {
+fn deflate_rows(deflate: &Deflate) -> [(&'static str, String); 6] {
     [
         ("deflate.window_bits", deflate.window_bits.to_string()),
-        (
-            "deflate.client_window_bits",
-            deflate.client_window_bits.to_string(),
-        ),
         (
             "deflate.context_takeover",
             deflate.context_takeover.to_string(),

@@ -89,7 +89,7 @@ fn complaints(config: &Config) -> [Sentence; 10] {
                 .deflate
                 .as_ref()
                 .is_some_and(|deflate| !deflate.is_sound()),
-            "deflate.window_bits and deflate.client_window_bits are 9 to 15, deflate.level 1 to 9",
+            "deflate.window_bits is 9 to 15, deflate.level 1 to 9",
         ),
     ]
 }

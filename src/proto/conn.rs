@@ -717,5 +717,7 @@ impl Conn {
     }
 }
 
+#[cfg(all(test, feature = "deflate"))]
+mod compressed;
 #[cfg(test)]
 mod tests;

@@ -16,23 +16,17 @@ pub(super) struct Codec;
 impl Codec {
     pub(super) const FOUND: Option<Codec> = Some(Codec);
 
-    pub(super) fn inflater(self, window_bits: u8) -> Inflater {
-        Inflater(Decompress::new_with_window_bits(false, sound(window_bits)))
+    /// Its window is the largest there is, as it always is in zlib-rs whatever it is asked for.
+    pub(super) fn inflater(self) -> Inflater {
+        Inflater(Decompress::new(false))
     }
 
     pub(super) fn deflater(self, level: u8, window_bits: u8) -> Deflater {
         let level = Compression::new(level.min(9).into());
-        Deflater(Compress::new_with_window_bits(
-            level,
-            false,
-            sound(window_bits),
-        ))
+        // Anything else panics in flate2.
+        let window_bits = window_bits.clamp(9, 15);
+        Deflater(Compress::new_with_window_bits(level, false, window_bits))
     }
-}
-
-/// Anything else panics in zlib; a larger window than that of the sender reads whatever it writes.
-fn sound(window_bits: u8) -> u8 {
-    window_bits.clamp(9, 15)
 }
 
 /// Inflates one stream.

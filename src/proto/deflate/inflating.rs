@@ -7,7 +7,6 @@ use super::{Compression, TAIL, Violation};
 #[derive(Debug)]
 pub(in crate::proto) struct Inflating {
     codec: Codec,
-    window_bits: u8,
     /// The next message may refer to this one.
     keeps: bool,
     inflater: Option<Inflater>,
@@ -34,7 +33,6 @@ impl Inflating {
     pub(super) fn new(codec: Codec, agreed: Compression) -> Inflating {
         Inflating {
             codec,
-            window_bits: agreed.client_window_bits,
             keeps: agreed.client_context_takeover,
             inflater: None,
             staged: Vec::new(),
@@ -117,10 +115,8 @@ impl Inflating {
 
     /// One step; how many bytes it gave, `None` if nothing can be done with what is staged.
     fn step(&mut self, room: &mut [u8]) -> Result<Option<usize>, Violation> {
-        let (codec, window_bits) = (self.codec, self.window_bits);
-        let inflater = self
-            .inflater
-            .get_or_insert_with(|| codec.inflater(window_bits));
+        let codec = self.codec;
+        let inflater = self.inflater.get_or_insert_with(|| codec.inflater());
         let input = self.staged.get(self.taken..).unwrap_or_default();
         let step = inflater.inflate(input, room)?;
         if step.taken == 0 && step.given == 0 && !step.ended {

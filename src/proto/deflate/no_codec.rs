@@ -9,7 +9,7 @@ pub(super) enum Codec {}
 impl Codec {
     pub(super) const FOUND: Option<Codec> = None;
 
-    pub(super) fn inflater(self, _: u8) -> Inflater {
+    pub(super) fn inflater(self) -> Inflater {
         match self {}
     }
 
