@@ -134,6 +134,7 @@ impl GatewayHandle {
         let (connections, websockets, shared) = self.shared.table.census();
         counters.connections = connections as u64;
         counters.websockets = websockets;
+        counters.compressing = self.compressing().taken() as u64;
         for one in shared {
             let [outbox_bytes, outbox_messages, kept_bytes, kept_messages] =
                 one.depths().map(|depth| depth as u64);

@@ -21,6 +21,7 @@ impl Display for Counters {
             ("reason=\"gone\"", self.handshakes_gone),
         ])?;
         out.labelled("websockets", "WebSockets open now.", "gauge", "mode", &self.websockets)?;
+        out.gauge("compressing", "WebSockets open now whose messages may be compressed.", self.compressing)?;
         out.counters("closes_sent_total", "WebSockets that have ended, by the close code that was sent.", "code", &self.closes_sent)?;
         out.counters("closes_received_total", "WebSockets that have ended, by the close code that was received.", "code", &self.closes_received)?;
         let flows = |of: fn(&Flow) -> u64| [
