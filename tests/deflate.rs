@@ -178,7 +178,7 @@ fn a_message_in_fragments_is_inflated_as_one_and_compressed_as_one() {
                     let came = squeeze.expect(text(size));
                     assert!(came.compressed || size == 1);
                     assert!(came.frames > text(size).chars().count() / 1_001);
-                    squeeze.fragments(BINARY, &noise(size), len.max(20));
+                    squeeze.fragments(BINARY, &noise(size), len.max(100));
                     squeeze.expect(noise(size));
                 }
             }
@@ -496,20 +496,20 @@ fn a_published_message_is_one_frame_for_all_with_the_same_window() {
 /// Messages that are given up are not referred to by those that are not.
 #[test]
 fn what_a_full_outbox_drops_is_missed_by_nobody() {
-    let mut config = keeping();
+    let mut config = deflating(|deflate| {
+        (deflate.context_takeover, deflate.window_bits) = (true, 15);
+    });
     config.shared.outbox_bytes = 60_000;
     config.shared.slow_consumer = SlowConsumer::DropOldest;
     let rest = Resting::new(config, sharing::keep);
     let mut squeeze = Squeeze::connect(rest.served.addr(), "/", OFFER);
     let id = rest.served.handle().websockets()[0].websocket_id.clone();
     let mut ws = rest.served.handle().open_server(&id).expect("open");
-    // Half noise, so that a socket that nobody reads is full soon.
+    // Noise, so that a socket that nobody reads is full soon, of which half was in the message before.
+    let (common, own) = (noise(5_000), noise(20_000));
     let message = |n: usize| {
-        let mut bytes = n.to_be_bytes().to_vec();
-        bytes.extend(noise(10_000));
-        bytes.extend(&noise(20_000)[n * 7 % 10_000..][..10_000]);
-        bytes.extend(vec![n as u8; 10_000]);
-        bytes
+        let own = &own[5_000 + n * 7 % 10_000..][..5_000];
+        [&n.to_be_bytes(), &common[..], own].concat()
     };
     let mut sent = 0;
     for wanted in [20, 40, 60] {
