@@ -147,6 +147,13 @@ impl Random {
                 0 => (0x89, self.text()),
                 1 => (0x8a, self.text()),
                 2 if self.one_in(3) => (0x88, vec![3, 0xe8 + self.below(20) as u8]),
+                // A whole message that is compressed: as a stored block, and an empty one.
+                3 if !open && self.one_in(2) => {
+                    let text = self.text();
+                    let [low, high] = (text.len() as u16).to_le_bytes();
+                    let head = [0, low, high, !low, !high];
+                    (0xc1, [&head[..], &text, &[0]].concat())
+                }
                 _ => {
                     let first = if open { 0 } else { 1 + self.below(2) as u8 };
                     open = self.one_in(2);
