@@ -427,7 +427,7 @@ impl WebSocket {
         self.card.compression
     }
 
-    /// Whether what is written may be compressed; on at first.
+    /// Whether the next write may be compressed; on at first.
     pub fn compress(&self) -> bool {
         self.compress
     }

@@ -191,6 +191,7 @@ impl Random {
     }
 
     /// What `deflate` takes: an offer, limits and lists, messages of which most are good.
+    #[cfg(feature = "deflate")]
     fn compressed(&mut self) -> Vec<u8> {
         const OFFERS: [&str; 4] = [
             "permessage-deflate",

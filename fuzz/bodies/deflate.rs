@@ -174,10 +174,10 @@ fn frames(messages: &[Message], fragments: &[usize]) -> Vec<u8> {
         if message.compressed {
             first |= RSV1;
         }
-        loop {
+        for left in (0..50).rev() {
             let len = lengths.next().unwrap_or(usize::MAX);
             let (part, more) = rest.split_at(len.saturating_sub(1).min(rest.len()));
-            let last = more.is_empty() || len == 0;
+            let last = more.is_empty() || len == 0 || left == 0;
             let part = if last { rest } else { part };
             bytes.extend(client_frame(
                 first | if last { 0x80 } else { 0 },

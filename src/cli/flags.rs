@@ -87,7 +87,12 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             Long("max-lifetime") => {
                 config.max_lifetime = seconds(&mut words, "--max-lifetime")?;
             }
-            Long("deflate") => config.deflate = Some(Deflate::default()),
+            Long("deflate") if cfg!(feature = "deflate") => {
+                config.deflate = Some(Deflate::default());
+            }
+            Long("deflate") => {
+                return Err("--deflate: this build has no feature `deflate`".into());
+            }
             Long("ping") => config.ping_interval = seconds(&mut words, "--ping")?,
             Long("session-timeout") => {
                 config.sessions.timeout = seconds(&mut words, "--session-timeout")?;
@@ -236,7 +241,6 @@ mod tests {
             "--control-key-file",
             "k",
             "--shared-workers=2",
-            "--deflate",
         ]);
         let control = wish.control.unwrap();
         assert_eq!(control.address.to_string(), "unix:/c");
@@ -245,7 +249,7 @@ mod tests {
         assert_eq!(wish.config.max_message, 70_000);
         assert_eq!(wish.config.max_fragments, 9);
         assert_eq!(wish.config.max_connections, 8);
-        assert!(wish.config.deflate.is_some());
+        assert!(wish.config.deflate.is_none());
         assert_eq!(wish.config.ping_interval, Duration::ZERO);
         assert_eq!(wish.config.sessions.timeout, Duration::from_secs(7));
         let origins = wish.config.origins.to_string();
@@ -256,6 +260,20 @@ mod tests {
             App::RawEcho,
             "in place of the built-in"
         );
+    }
+
+    #[test]
+    fn compression_is_there_if_it_was_built_in() {
+        match parse(Parser::from_args(["--deflate"])) {
+            Ok(Wish::Serve(wish)) => {
+                assert!(cfg!(feature = "deflate") && wish.config.deflate.is_some());
+            }
+            Err(error) => {
+                assert!(!cfg!(feature = "deflate"));
+                assert!(error.to_string().contains("no feature `deflate`"));
+            }
+            Ok(other) => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -395,3 +395,24 @@ impl State {
         }
     }
 }
+
+#[cfg(all(test, feature = "deflate"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_common_message_is_compressed_once_for_each_window() {
+        let common = Common::new(Kind::Text, &[b'a'; 1_000]);
+        let [first, same, other] = [12, 12, 15].map(|bits| common.compressed((6, bits)));
+        let (first, same) = (first.expect("shorter"), same.expect("shorter"));
+        assert!(Arc::ptr_eq(first, same));
+        assert!(!Arc::ptr_eq(first, other.expect("shorter")));
+        assert!(first.len() < 50 && first.starts_with(&[0xc1]));
+        let noise: Vec<u8> = (0..100u32).map(|n| (n * n * 41 >> 3) as u8).collect();
+        assert!(
+            Common::new(Kind::Binary, &noise)
+                .compressed((6, 12))
+                .is_none()
+        );
+    }
+}
