@@ -36,8 +36,8 @@ Where:
                              apps: {apps}
   --origin ORIGIN            pages that may connect besides those of the gateway's own origin; may be repeated:
                              https://app.example.com, https://*.example.com, null
-  --deflate                  compress messages with clients that offer it (permessage-deflate); needs a build with
-                             the feature deflate
+  --deflate                  compress messages with clients that offer it (permessage-deflate); there in a build
+                             with the feature deflate
 
   --control ADDR             the control address: unix:PATH, for this user alone, or HOST:PORT with a key
   --control-key-file FILE    the first line of FILE is the key that requests there have to show

@@ -514,9 +514,20 @@ impl Conn {
         payload: &[u8],
         wanted: bool,
     ) -> Result<bool, Refused> {
-        if self.deflate.is_none() {
-            return Ok(false);
+        match self.deflate {
+            None => Ok(false),
+            Some(_) => self.queue_compressed(kind, span, payload, wanted),
         }
+    }
+
+    #[inline(never)] // out of the way of those that are not compressed
+    fn queue_compressed(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        wanted: bool,
+    ) -> Result<bool, Refused> {
         let mut out = std::mem::take(self.out.buffer());
         let sent = self.compress(kind, span, payload, wanted, &mut out);
         *self.out.buffer() = out;
