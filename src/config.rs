@@ -1,6 +1,6 @@
 //! Every limit, deadline and policy of a gateway, with its default.
 
-use crate::proto::Origins;
+use crate::proto::{Compression, Origins};
 use std::time::Duration;
 
 /// The limits, deadlines and policies of a gateway.
@@ -37,7 +37,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// How long a ping may stay without any answer before the connection is given up. Default 20 s.
     pub pong_timeout: Duration,
-    /// Bytes of payload in one message, checked at each frame's header before anything is kept; 1009 beyond it.
+    /// Bytes of payload in one message, checked at each frame's header before anything is kept, and bytes that a
+    /// compressed one inflates to, checked before they are kept; 1009 beyond it.
     /// Default 16 MiB. Raw mode has no such limit; a socket that streams can raise its own: [`PreServer::set_max_message`](crate::PreServer::set_max_message).
     pub max_message: u64,
     /// Frames in one message; 1008 beyond it. Raw mode has no such limit. Default 1,024.
@@ -59,6 +60,9 @@ pub struct Config {
     pub sessions: SessionConfig,
     /// The part of shared WebSockets.
     pub shared: SharedConfig,
+    /// Whether and how messages are compressed with clients that offer it: permessage-deflate (RFC 7692), which needs
+    /// the feature `deflate`. Default: they are not.
+    pub deflate: Option<Deflate>,
 }
 
 impl Default for Config {
@@ -82,6 +86,7 @@ impl Default for Config {
             host_names: Vec::new(),
             sessions: SessionConfig::default(),
             shared: SharedConfig::default(),
+            deflate: None,
         }
     }
 }
@@ -205,5 +210,75 @@ impl SlowConsumer {
             SlowConsumer::Block(time) => SlowConsumer::Block(time.min(YEAR)),
             other => other,
         }
+    }
+}
+
+/// How messages are compressed: permessage-deflate (RFC 7692), with the feature `deflate`.
+///
+/// ```
+/// use csp_websocket::{Config, Deflate};
+///
+/// let mut config = Config::default();
+/// config.deflate = Some(Deflate::default());
+/// ```
+///
+/// With context take-over a connection keeps a compressor or an inflater for as long as it is open; without it, only
+/// while a message goes out or comes in, and a connection that rests has neither. What they take, in KiB:
+///
+/// | | window 9 | 10 | 11 | 12 | 13 | 14 | 15 |
+/// |---|---|---|---|---|---|---|---|
+/// | to compress | 246 | 248 | 252 | 260 | 276 | 308 | 372 |
+/// | to inflate, whatever the window | 47 | 47 | 47 | 47 | 47 | 47 | 47 |
+///
+/// and 12 while a compressed message is being read. So at most `max_connections` × 380 KiB and what is in messages, with
+/// the defaults only in the midst of messages. All of it is given back with the first close frame.
+///
+/// A message that is compressed tells by its length what is in it: see
+/// [`WebSocket::set_compress`](crate::WebSocket::set_compress).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Deflate {
+    /// The window that the gateway compresses with is two to the power of this many bytes at most, 9 to 15; a client may
+    /// ask for a smaller one. Default 12: 4 KiB.
+    pub window_bits: u8,
+    /// Whether the gateway compresses messages with regard to those before them, which makes short ones much shorter and
+    /// takes memory for the life of the connection. Default false.
+    pub context_takeover: bool,
+    /// The same for what clients compress. Default false.
+    pub client_context_takeover: bool,
+    /// How much work is put into it, from 1 for the least to 9. Default 6.
+    pub level: u8,
+    /// Messages of fewer bytes go as they are. Default 256.
+    pub threshold: usize,
+    /// Connections that compress at once; further ones are served without. Default 1,024.
+    pub max_connections: usize,
+}
+
+impl Default for Deflate {
+    fn default() -> Deflate {
+        Deflate {
+            window_bits: 12,
+            context_takeover: false,
+            client_context_takeover: false,
+            level: 6,
+            threshold: 256,
+            max_connections: 1_024,
+        }
+    }
+}
+
+impl Deflate {
+    /// What is agreed to at most.
+    pub(crate) fn most(&self) -> Compression {
+        let mut most = Compression::default();
+        most.server_window_bits = self.window_bits;
+        most.server_context_takeover = self.context_takeover;
+        most.client_context_takeover = self.client_context_takeover;
+        most
+    }
+
+    /// Window and level are what zlib takes.
+    pub(crate) fn is_sound(&self) -> bool {
+        (9..=15).contains(&self.window_bits) && (1..=9).contains(&self.level)
     }
 }

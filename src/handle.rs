@@ -7,7 +7,7 @@ use crate::counters::{Counters, Tally};
 use crate::id::WebSocketId;
 use crate::key::Key;
 use crate::link::{Common, Hub};
-use crate::proto::Data;
+use crate::proto::{Data, Places};
 use crate::remote::RemoteGateway;
 use crate::session::SessionTable;
 use crate::status::Status;
@@ -38,6 +38,8 @@ struct Shared {
     sessions: SessionTable,
     topics: Topics,
     tally: Arc<Tally>,
+    /// For connections that compress.
+    compressing: Places,
     /// What shared WebSockets have in common, once there was one.
     hub: OnceLock<Weak<Hub>>,
     control: OnceLock<Site>,
@@ -79,6 +81,7 @@ impl GatewayHandle {
             local_addr,
             door,
             sessions: SessionTable::counted(config.sessions.clone(), Arc::clone(&tally)),
+            compressing: Places::new(config.deflate.as_ref().map_or(0, |d| d.max_connections)),
             config,
             table: Arc::default(),
             topics: Topics::default(),
@@ -172,6 +175,7 @@ impl GatewayHandle {
         let (connections, websockets, shared) = self.shared.table.census();
         counters.connections = connections as u64;
         counters.websockets = websockets;
+        counters.compressing = self.compressing().taken() as u64;
         for one in shared {
             let [outbox_bytes, outbox_messages, kept_bytes, kept_messages] =
                 one.depths().map(|depth| depth as u64);
@@ -191,6 +195,11 @@ impl GatewayHandle {
         let (topics, subscriptions) = self.shared.topics.count();
         (counters.topics, counters.subscriptions) = (topics as u64, subscriptions as u64);
         counters
+    }
+
+    /// Places for connections that compress.
+    pub(crate) fn compressing(&self) -> &Places {
+        &self.shared.compressing
     }
 
     /// Where to count.

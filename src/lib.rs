@@ -33,12 +33,12 @@ mod why;
 mod writer;
 
 pub use address::GwClientAddress;
-pub use config::{Config, SessionConfig, SharedConfig, SlowConsumer};
+pub use config::{Config, Deflate, SessionConfig, SharedConfig, SlowConsumer};
 pub use counters::{Counters, Flow};
 pub use gateway::{Gateway, Running};
 pub use handle::GatewayHandle;
 pub use id::{SessionId, WebSocketId};
-pub use proto::{CloseCode, CloseFrame, Data, Origins, Request, Violation};
+pub use proto::{CloseCode, CloseFrame, Compression, Data, Origins, Request, Violation};
 pub use raw::Raw;
 pub use remote::{RemoteGateway, RemoteInfo, RemoteWebSocket};
 pub use server::{Delivery, PreServer, WebSocketServer};

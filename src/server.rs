@@ -139,6 +139,7 @@ pub(crate) struct Choice {
     pub(crate) subprotocol: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) max_message: Option<u64>,
+    pub(crate) no_compression: bool,
 }
 
 impl PreServer<'_> {
@@ -215,6 +216,13 @@ impl PreServer<'_> {
     /// memory in parts. What [`WebSocket::read_message`] holds at once stays bounded by the latter.
     pub fn set_max_message(&mut self, bytes: u64) {
         self.choice.max_message = Some(bytes);
+    }
+
+    /// Leaves messages of this WebSocket uncompressed in both directions, whatever the client offers and
+    /// [`Config::deflate`](crate::Config::deflate) says. For one that sends secrets beside what strangers choose:
+    /// [`WebSocket::set_compress`] says why.
+    pub fn decline_compression(&mut self) {
+        self.choice.no_compression = true;
     }
 
     /// The status to return for an answer with this HTTP status, 400 to 599 (403 stands in for others), and

@@ -171,6 +171,7 @@ fn violation_code(violation: Violation) -> u16 {
         Violation::CloseLength => 410,
         Violation::CloseCode => 411,
         Violation::CloseReason => 412,
+        Violation::NotDeflate => 413,
         Violation::MessageTooLong => Limit::MessageLength.code(),
         Violation::TooManyFragments => Limit::Fragments.code(),
         Violation::TooManyEmptyFragments => Limit::EmptyFragments.code(),

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::id::{SessionId, WebSocketId};
 use crate::link::{End, Line, Moment, Shared, StuckWatch};
 use crate::peer::Peer;
+use crate::proto::Compression;
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::status::{Limit, Misuse, Status};
@@ -68,6 +69,7 @@ pub(crate) struct Card {
     pub(crate) path: Arc<str>,
     pub(crate) peer: Peer,
     pub(crate) mode: Mode,
+    pub(crate) compression: Option<Compression>,
     pub(crate) opened: Instant,
 }
 

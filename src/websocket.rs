@@ -5,7 +5,7 @@ use crate::config::SlowConsumer;
 use crate::handle::GatewayHandle;
 use crate::id::{SessionId, WebSocketId};
 use crate::link::{Ask, End, Link, Shared, SharedEnd};
-use crate::proto::{CloseCode, CloseFrame, Data, Kind, Request, Span, Traffic};
+use crate::proto::{CloseCode, CloseFrame, Compression, Data, Kind, Request, Span, Traffic};
 use crate::raw::Raw;
 use crate::session::Session;
 use crate::status::{Misuse, Status};
@@ -58,6 +58,7 @@ pub struct WebSocket {
     handle: GatewayHandle,
     at_end: bool,
     binary_data: bool,
+    compress: bool,
     session_end_on_close: bool,
     /// Reads in a row that found it closed.
     closed_reads: u32,
@@ -100,6 +101,7 @@ impl WebSocket {
             }),
             at_end: true,
             binary_data: false,
+            compress: true,
             session_end_on_close: false,
             closed_reads: 0,
             _one_thread: PhantomData,
@@ -247,7 +249,7 @@ impl WebSocket {
 
     fn send(&mut self, kind: Kind, span: Span, bytes: &[u8]) -> Result<(), Status> {
         self.framed()?;
-        self.link.send(kind, span, bytes)
+        self.link.send(kind, span, bytes, self.compress)
     }
 
     /// With `on`, what is written gathers until a read would wait, [`WebSocket::flush`] is called, 64 KiB are
@@ -282,6 +284,7 @@ impl WebSocket {
             self.link.outlet(),
             self.card.id.clone(),
             binary,
+            self.compress,
         ))
     }
 
@@ -417,6 +420,29 @@ impl WebSocket {
         self.binary_data = on;
     }
 
+    /// How messages are compressed, as was agreed on with the client (RFC 7692); `None` if they are not.
+    #[doc(alias = "extensions")]
+    #[doc(alias = "permessage-deflate")]
+    pub fn compression(&self) -> Option<Compression> {
+        self.card.compression
+    }
+
+    /// Whether the next write may be compressed; on at first.
+    pub fn compress(&self) -> bool {
+        self.compress
+    }
+
+    /// Sets whether the messages written from now on may be compressed, where that was agreed on at all
+    /// ([`WebSocket::compression`]) and they are long enough.
+    ///
+    /// Switch it off for a message that holds a secret beside something that a stranger chooses: the length of the
+    /// compressed message, which anybody on the way sees in spite of TLS, tells how much of the one occurs in the other
+    /// (the attacks CRIME and BREACH). With context take-over that holds for messages that follow each other, too. A
+    /// message in fragments goes on as it has begun.
+    pub fn set_compress(&mut self, on: bool) {
+        self.compress = on;
+    }
+
     /// Whether the session ends with this WebSocket; off at first.
     #[doc(alias = "SessionEndOnClose")]
     pub fn session_end_on_close(&self) -> bool {
@@ -513,7 +539,8 @@ impl WebSocket {
 
     /// For [`Raw`]: one binary message.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Status> {
-        self.link.send(Kind::Binary, Span::Whole, bytes)
+        self.link
+            .send(Kind::Binary, Span::Whole, bytes, self.compress)
     }
 
     /// For [`Raw`]: what a read could not take.

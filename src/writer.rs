@@ -21,14 +21,21 @@ pub struct Writer {
     outlet: Outlet,
     id: WebSocketId,
     binary_data: bool,
+    compress: bool,
 }
 
 impl Writer {
-    pub(crate) fn new(outlet: Outlet, id: WebSocketId, binary_data: bool) -> Writer {
+    pub(crate) fn new(
+        outlet: Outlet,
+        id: WebSocketId,
+        binary_data: bool,
+        compress: bool,
+    ) -> Writer {
         Writer {
             outlet,
             id,
             binary_data,
+            compress,
         }
     }
 
@@ -63,7 +70,7 @@ impl Writer {
         if self.has_ended() {
             return Err(Status::Closed(None));
         }
-        self.outlet.send(kind, bytes)
+        self.outlet.send(kind, bytes, self.compress)
     }
 
     /// A session that ended takes no more writes; a gateway that stops takes a last one.
@@ -139,6 +146,17 @@ impl Writer {
     #[doc(alias = "BinaryData")]
     pub fn set_binary_data(&mut self, on: bool) {
         self.binary_data = on;
+    }
+
+    /// Whether what this writer sends may be compressed: at first as the WebSocket did when it was made.
+    pub fn compress(&self) -> bool {
+        self.compress
+    }
+
+    /// Sets whether the messages that this writer sends from now on may be compressed: see
+    /// [`WebSocket::set_compress`](crate::WebSocket::set_compress).
+    pub fn set_compress(&mut self, on: bool) {
+        self.compress = on;
     }
 }
 

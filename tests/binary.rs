@@ -131,6 +131,31 @@ fn the_configuration_in_force_is_printed() {
 }
 
 #[test]
+fn messages_are_compressed_if_it_is_said_and_was_built_in() {
+    if !cfg!(feature = "deflate") {
+        let ended = run(&["--deflate"]);
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("no feature `deflate`"), "{ended:?}");
+        return;
+    }
+    let program = Program::start(&["--deflate"]);
+    for path in ["/echo", "/raw/echo", "/shared/echo", "/chat", "/clock"] {
+        let offer = "permessage-deflate; client_max_window_bits";
+        let handshake = Handshake::to(program.addr, path);
+        let handshake = handshake.header("Sec-WebSocket-Extensions", offer);
+        let client = handshake.connect();
+        let answer = client.response.header("Sec-WebSocket-Extensions");
+        let answer = answer.unwrap_or_default();
+        assert!(answer.starts_with("permessage-deflate; "), "{answer}");
+    }
+    let ended = run(&["--deflate", "--print-config"]);
+    assert!(
+        ended.stdout.contains("\ndeflate.window_bits = 12\n"),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn a_port_in_use_is_one_clear_line() {
     let program = Program::start(&[]);
     let addr = program.addr.to_string();

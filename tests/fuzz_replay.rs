@@ -26,7 +26,8 @@ macro_rules! bodies {
 
         #[test]
         fn every_directory_belongs_to_a_body() {
-            let known = [$(stringify!($name)),*];
+            // The body `deflate` is there with the feature.
+            let known = [$(stringify!($name)),*, "deflate"];
             for (name, _) in ["seeds", "regressions"].into_iter().flat_map(entries) {
                 assert!(known.contains(&name.as_str()), "{name}");
             }
@@ -43,6 +44,18 @@ bodies! {
     differential: frames_with_limits;
     handshake: head;
     control: control_requests;
+}
+
+#[cfg(feature = "deflate")]
+#[test]
+fn deflate() {
+    let run = bodies::deflate::run;
+    replay("deflate", run);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for n in 0..GENERATED {
+        let input = random.compressed();
+        check(run, &input, &format!("generated input {n}: {input:02x?}"));
+    }
 }
 
 fn replay(name: &str, run: fn(&[u8])) {
@@ -134,6 +147,13 @@ impl Random {
                 0 => (0x89, self.text()),
                 1 => (0x8a, self.text()),
                 2 if self.one_in(3) => (0x88, vec![3, 0xe8 + self.below(20) as u8]),
+                // A whole message that is compressed: as a stored block, and an empty one.
+                3 if !open && self.one_in(2) => {
+                    let text = self.text();
+                    let [low, high] = (text.len() as u16).to_le_bytes();
+                    let head = [0, low, high, !low, !high];
+                    (0xc1, [&head[..], &text, &[0]].concat())
+                }
                 _ => {
                     let first = if open { 0 } else { 1 + self.below(2) as u8 };
                     open = self.one_in(2);
@@ -167,6 +187,34 @@ impl Random {
         }
         bytes.pop();
         bytes.extend(self.frames());
+        bytes
+    }
+
+    /// What `deflate` takes: an offer, limits and lists, messages of which most are good.
+    #[cfg(feature = "deflate")]
+    fn compressed(&mut self) -> Vec<u8> {
+        const OFFERS: [&str; 4] = [
+            "permessage-deflate",
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate; server_max_window_bits=10; client_max_window_bits=\"9\"",
+            "x, permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+        ];
+        let mut offer = OFFERS[self.below(4)].as_bytes().to_vec();
+        if self.one_in(3) {
+            let at = self.below(offer.len());
+            offer[at] = 1 + self.below(127) as u8;
+        }
+        let mut bytes = [&[self.byte()], &offer[..], &[0, self.byte(), self.byte()]].concat();
+        for _ in 0..2 {
+            bytes.extend([3, self.byte() % 40, self.byte() % 9, self.byte()]);
+        }
+        for _ in 0..1 + self.below(4) {
+            let mut payload = self.text();
+            payload.truncate(255);
+            let what = [0, 1, 2, 3, 2, 3][self.below(6)] | self.byte() & 0xcc;
+            bytes.extend([what, payload.len() as u8]);
+            bytes.extend(payload);
+        }
         bytes
     }
 

@@ -4,7 +4,9 @@
 mod client;
 mod serve;
 
-use client::{BINARY, CLOSE, CONTINUATION, Client, PING, TEXT};
+use client::{BINARY, CLOSE, CONTINUATION, Client, Handshake, PING, TEXT};
+#[cfg(feature = "deflate")]
+use csp_websocket::Deflate;
 use csp_websocket::{
     CloseCode, Config, Data, Gateway, GwClientAddress, Limit, Misuse, Mode, Origins, PreServer,
     READ_LEN, READ_TIMEOUT, Refusal, Session, SessionConfig, SessionEvents, SessionTable,
@@ -273,6 +275,12 @@ const VIOLATIONS: &[Row] = &[
     (412, "a close reason that is not UTF-8", || {
         after(|client| client.send_frame(true, 0, CLOSE, true, b"\x03\xE8\xFF"))
     }),
+    #[cfg(feature = "deflate")]
+    (413, "compressed data that is none", || {
+        let deflate = config(|c| c.deflate = Some(Deflate::default()));
+        let act = |client: &mut Client| client.send_frame(true, 4, TEXT, true, b"\xFF");
+        serve_one(deflate, act, read)
+    }),
     (450, "a refusal in on_pre_server", || {
         in_pre_server(|pre| Err(pre.refuse(401, "log in first")))
     }),
@@ -343,7 +351,10 @@ fn no_number_is_left_out() {
     let not_met = NOT_MET.map(Limit::code);
     let misuse = Misuse::ALL.iter().map(|misuse| misuse.code());
     let limits = Limit::ALL.iter().map(|limit| limit.code());
-    for number in misuse.chain(limits).chain(401..=412) {
+    for number in misuse
+        .chain(limits)
+        .chain(401..=412 + u16::from(cfg!(feature = "deflate")))
+    {
         let met = rows.iter().any(|row| row.0 == number);
         assert_ne!(met, not_met.contains(&number), "{number}");
     }
@@ -425,6 +436,7 @@ fn serve_one(
     server: fn(&mut WebSocket) -> Result<(), Status>,
 ) -> Status {
     let (tell, outcome) = mpsc::channel();
+    let compresses = config.deflate.is_some();
     let served = serve(quick(config), move || {
         let tell = tell.clone();
         move |ws: &mut WebSocket| {
@@ -432,7 +444,11 @@ fn serve_one(
             Ok(())
         }
     });
-    let mut client = served.connect();
+    let mut handshake = Handshake::to(served.addr(), "/");
+    if compresses {
+        handshake = handshake.header("Sec-WebSocket-Extensions", "permessage-deflate");
+    }
+    let mut client = handshake.connect();
     act(&mut client);
     told(&outcome).expect_err("no status")
 }

@@ -35,11 +35,27 @@ pub fn run(data: &[u8]) {
     ] {
         let mut inbox = Inbox::with_sizes(min, max);
         let mut other = exchanges.then(|| vec![0xee; min]);
-        let (seen, output) = receive(&mut inbox, bytes, limits, cuts, want, other.as_mut());
+        let mut conn = Conn::new(limits);
+        let seen = receive(
+            &mut conn,
+            &mut inbox,
+            bytes,
+            limits,
+            cuts,
+            want,
+            other.as_mut(),
+        );
         assert_eq!(seen, meaning.seen, "cuts {cuts:?}, {want} wanted");
-        assert_eq!(output, meaning.output, "cuts {cuts:?}, {want} wanted");
+        assert_eq!(
+            conn.output(),
+            meaning.output,
+            "cuts {cuts:?}, {want} wanted"
+        );
         assert!(inbox.space().len() <= max);
     }
+
+    #[cfg(feature = "deflate")]
+    compressed(bytes, limits, (min, max), &cuts, want);
 
     let whole: Vec<&Data> = (meaning.seen.iter())
         .filter_map(|seen| match seen {
@@ -66,17 +82,64 @@ fn fill(inbox: &mut Inbox, bytes: &mut &[u8], cut: usize) {
     *bytes = later;
 }
 
-/// All that a connection says, and all that it answers. With `other` messages are taken by exchanging memory with it
-/// where that can be done.
+/// Where messages may be compressed the same bytes mean the same, too, however they come; `deflate` looks at what they
+/// mean.
+#[cfg(feature = "deflate")]
+fn compressed(
+    bytes: &[u8],
+    limits: Limits,
+    (min, max): (usize, usize),
+    cuts: &[usize],
+    want: usize,
+) {
+    use csp_websocket::proto::{Compression, Places};
+    let mut first = None;
+    for (cuts, want, exchanges) in [
+        (&[][..], usize::MAX, false),
+        (&[1], 1, false),
+        (cuts, want, false),
+        (cuts, want, true),
+    ] {
+        let mut inbox = Inbox::with_sizes(min, max);
+        let mut other = exchanges.then(|| vec![0xee; min]);
+        let mut conn = Conn::new(limits);
+        let place = Places::new(1).take().expect("a place");
+        conn.allow_compression(Compression::default(), 1, 0, place);
+        let mut seen = receive(
+            &mut conn,
+            &mut inbox,
+            bytes,
+            limits,
+            cuts,
+            want,
+            other.as_mut(),
+        );
+        wire::server_frames(conn.output());
+        // Which of several faults of a stream shows depends on how it comes.
+        if let Some(Seen::Violation(
+            fault @ (Violation::NotUtf8 | Violation::NotDeflate | Violation::MessageTooLong),
+        )) = seen.last_mut()
+        {
+            *fault = Violation::NotDeflate;
+        }
+        assert_eq!(
+            first.get_or_insert_with(|| seen.clone()),
+            &seen,
+            "cuts {cuts:?}, {want} wanted"
+        );
+    }
+}
+
+/// All that a connection says. With `other` messages are taken by exchanging memory with it where that can be done.
 fn receive(
+    conn: &mut Conn,
     inbox: &mut Inbox,
     mut bytes: &[u8],
     limits: Limits,
     cuts: &[usize],
     want: usize,
     mut other: Option<&mut Vec<u8>>,
-) -> (Vec<Seen>, Vec<u8>) {
-    let mut conn = Conn::new(limits);
+) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut message = Data::new();
     let mut cuts = cuts.iter().copied().cycle();
@@ -129,7 +192,7 @@ fn receive(
         assert!(conn.is_over() || inbox.unread().len() < Inbox::LEAST);
     }
     assert!(conn.close_frame().is_none() || conn.is_over());
-    (seen, conn.output().to_vec())
+    seen
 }
 
 /// The whole messages, each read in portions of the given lengths in turn; before each fill, a bit of

@@ -22,6 +22,8 @@
 
 pub mod conn;
 pub mod control;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 pub mod differential;
 pub mod handshake;
 pub mod header;

@@ -2,7 +2,7 @@
 
 use super::apps::App;
 use super::remote::{self, Remote};
-use csp_websocket::{Config, GwClientAddress};
+use csp_websocket::{Config, Deflate, GwClientAddress};
 use lexopt::prelude::*;
 use lexopt::{Error, Parser};
 use std::collections::BTreeMap;
@@ -103,6 +103,12 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
             }
             Long("max-lifetime") => {
                 config.max_lifetime = seconds(&mut words, "--max-lifetime")?;
+            }
+            Long("deflate") if cfg!(feature = "deflate") => {
+                config.deflate = Some(Deflate::default());
+            }
+            Long("deflate") => {
+                return Err("--deflate: this build has no feature `deflate`".into());
             }
             Long("ping") => config.ping_interval = seconds(&mut words, "--ping")?,
             Long("session-timeout") => {
@@ -281,6 +287,7 @@ mod tests {
         assert_eq!(wish.config.max_message, 70_000);
         assert_eq!(wish.config.max_fragments, 9);
         assert_eq!(wish.config.max_connections, 8);
+        assert!(wish.config.deflate.is_none());
         assert_eq!(wish.config.ping_interval, Duration::ZERO);
         assert_eq!(wish.config.sessions.timeout, Duration::from_secs(7));
         let origins = wish.config.origins.to_string();
@@ -291,6 +298,20 @@ mod tests {
             App::RawEcho,
             "in place of the built-in"
         );
+    }
+
+    #[test]
+    fn compression_is_there_if_it_was_built_in() {
+        match parse(Parser::from_args(["--deflate"])) {
+            Ok(Wish::Serve(wish)) => {
+                assert!(cfg!(feature = "deflate") && wish.config.deflate.is_some());
+            }
+            Err(error) => {
+                assert!(!cfg!(feature = "deflate"));
+                assert!(error.to_string().contains("no feature `deflate`"));
+            }
+            Ok(other) => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -350,6 +371,7 @@ mod tests {
             ),
             (&["--route=/x=echo", "--route=/x=clock"], "twice"),
             (&["--print-config=yes"], "--print-config"),
+            (&["--deflate=yes"], "--deflate"),
         ];
         for (words, part) in cases {
             let error = parse(Parser::from_args(*words)).expect_err(&format!("{words:?}"));

@@ -37,6 +37,8 @@ Where:
                              apps: {apps}
   --origin ORIGIN            pages that may connect besides those of the gateway's own origin; may be repeated:
                              https://app.example.com, https://*.example.com, null
+  --deflate                  compress messages with clients that offer it (permessage-deflate); there in a build
+                             with the feature deflate
 
   --tls-cert FILE            speak TLS with the certificate in this PEM file, and those that vouch for it behind
   --tls-key FILE             its private key; SIGHUP reads both files again

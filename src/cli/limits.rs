@@ -1,6 +1,6 @@
 //! The limits in force, for a person.
 
-use csp_websocket::Config;
+use csp_websocket::{Config, Deflate};
 use std::time::Duration;
 
 /// One `name = value` a line, the names those of [`Config`].
@@ -12,7 +12,7 @@ pub(super) fn lines(config: &Config) -> String {
 
 fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let (sessions, shared) = (&config.sessions, &config.shared);
-    vec![
+    let mut rows = vec![
         ("max_connections", config.max_connections.to_string()),
         (
             "max_connections_per_address",
@@ -53,6 +53,31 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         ),
         ("shared.kept_bytes", shared.kept_bytes.to_string()),
         ("shared.kept_messages", shared.kept_messages.to_string()),
+    ];
+    match &config.deflate {
+        Some(deflate) => rows.extend(deflate_rows(deflate)),
+        None => rows.push(("deflate", "off".to_owned())),
+    }
+    rows
+}
+
+fn deflate_rows(deflate: &Deflate) -> [(&'static str, String); 6] {
+    [
+        ("deflate.window_bits", deflate.window_bits.to_string()),
+        (
+            "deflate.context_takeover",
+            deflate.context_takeover.to_string(),
+        ),
+        (
+            "deflate.client_context_takeover",
+            deflate.client_context_takeover.to_string(),
+        ),
+        ("deflate.level", deflate.level.to_string()),
+        ("deflate.threshold", deflate.threshold.to_string()),
+        (
+            "deflate.max_connections",
+            deflate.max_connections.to_string(),
+        ),
     ]
 }
 
@@ -114,7 +139,17 @@ mod tests {
         let mut fields = of("", format!("{config:#?}"));
         fields.extend(of("sessions.", format!("{:#?}", config.sessions)));
         fields.extend(of("shared.", format!("{:#?}", config.shared)));
+        // A field of the configuration itself, and the last of them.
+        fields.retain(|name| name != "deflate");
+        fields.push("deflate".to_owned());
         assert_eq!(printed, fields);
+
+        let deflate = Deflate::default();
+        let printed: Vec<&str> = deflate_rows(&deflate)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(printed, of("deflate.", format!("{deflate:#?}")));
     }
 
     #[test]

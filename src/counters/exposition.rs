@@ -22,6 +22,7 @@ impl Display for Counters {
             ("reason=\"tls\"", self.handshakes_tls),
         ])?;
         out.labelled("websockets", "WebSockets open now.", "gauge", "mode", &self.websockets)?;
+        out.gauge("compressing", "WebSockets open now whose messages may be compressed.", self.compressing)?;
         out.counters("closes_sent_total", "WebSockets that have ended, by the close code that was sent.", "code", &self.closes_sent)?;
         out.counters("closes_received_total", "WebSockets that have ended, by the close code that was received.", "code", &self.closes_received)?;
         let flows = |of: fn(&Flow) -> u64| [

@@ -44,6 +44,8 @@ pub struct Counters {
     pub handshakes_tls: u64,
     /// WebSockets open now, by mode: `dedicated`, `raw`, `shared`.
     pub websockets: BTreeMap<String, u64>,
+    /// Those whose messages may be compressed.
+    pub compressing: u64,
     /// WebSockets that have ended, by the close code that was sent: `1000` to `1015`, `3000-3999`, `4000-4999`, or
     /// `none` where no close frame was.
     pub closes_sent: BTreeMap<String, u64>,

@@ -1,6 +1,7 @@
 //! What a configuration must keep, and what its owner should know of it (SECURITY, start-up).
 
 use crate::config::Config;
+use crate::proto::deflate;
 use crate::session;
 use crate::status::{Misuse, Status};
 use std::net::IpAddr;
@@ -45,7 +46,7 @@ fn told(sentences: &[Sentence]) -> impl Iterator<Item = &'static str> {
     told.map(|(_, sentence)| *sentence)
 }
 
-fn complaints(config: &Config) -> [Sentence; 8] {
+fn complaints(config: &Config) -> [Sentence; 10] {
     [
         (
             config.max_connections == 0,
@@ -78,6 +79,17 @@ fn complaints(config: &Config) -> [Sentence; 8] {
         (
             config.origins.is_open() && !config.sessions.cookie.is_empty(),
             "pages of any origin may connect, and sessions.cookie would have them act as their visitors: list the origins, or empty sessions.cookie",
+        ),
+        (
+            config.deflate.is_some() && !deflate::AVAILABLE,
+            "deflate is on, and this build has no feature `deflate`",
+        ),
+        (
+            config
+                .deflate
+                .as_ref()
+                .is_some_and(|deflate| !deflate.is_sound()),
+            "deflate.window_bits is 9 to 15, deflate.level 1 to 9",
         ),
     ]
 }

@@ -7,7 +7,8 @@ use crate::id::WebSocketId;
 use crate::link::{Dedicated, Line, Link, NoTls, Shared, SharedEnd, Timing, is_timeout};
 use crate::peer::Peer;
 use crate::proto::{
-    Conn, Head, Limits, Rejection, Request, Upgrade, answer, host_is_local, is_upgrade, upgrade,
+    Compression, Conn, Head, Limits, Rejection, Request, Upgrade, answer, host_is_local,
+    is_upgrade, upgrade,
 };
 use crate::server::{Choice, PreServer, WebSocketServer};
 use crate::session::{Attached, Session};
@@ -160,7 +161,7 @@ impl Handshake<'_> {
         }
         let route = host.routes.get_key_value(request.path());
         let (path, new) = route.ok_or(Rejection::NotFound)?;
-        let upgrade = upgrade(request)?;
+        let mut upgrade = upgrade(request)?;
         if self.line.asked().is_some() {
             return Err(Rejection::Stopping.into());
         }
@@ -170,7 +171,7 @@ impl Handshake<'_> {
             .check(request.header("origin"), request.host())?;
         let mut server =
             guarded(new).map_err(|panic| self.panicked("making the server", &panic))?;
-        match self.open(server.as_mut(), &upgrade, path, rest) {
+        match self.open(server.as_mut(), &mut upgrade, path, rest) {
             Ok((ws, attached)) => Ok(Opened {
                 server,
                 ws,
@@ -190,7 +191,7 @@ impl Handshake<'_> {
     fn open(
         &self,
         server: &mut dyn WebSocketServer,
-        upgrade: &Upgrade,
+        upgrade: &mut Upgrade,
         path: &Arc<str>,
         rest: &[u8],
     ) -> Result<(WebSocket, Attached), No> {
@@ -207,9 +208,10 @@ impl Handshake<'_> {
                 let cookie = handle.sessions().set_cookie(&session);
                 choice.headers.push(("Set-Cookie".to_owned(), cookie));
             }
+            let conn = self.conn(upgrade, &choice);
             let answer = answer::switching(upgrade, choice.subprotocol.as_deref(), &choice.headers);
-            let card = self.card(id, &session, path, &choice);
-            let mut ws = self.websocket(card, &choice, rest).map_err(no)?;
+            let card = self.card(id, &session, path, &choice, upgrade.compression());
+            let mut ws = self.websocket(card, &choice, conn, rest).map_err(no)?;
             // Whoever got past on_pre_server gets its server and on_post_server: a client that is gone by now
             // is a WebSocket that was closed at once.
             match self
@@ -285,6 +287,7 @@ impl Handshake<'_> {
         session: &Session,
         path: &Arc<str>,
         choice: &Choice,
+        compression: Option<Compression>,
     ) -> Arc<Card> {
         Arc::new(Card {
             id,
@@ -293,8 +296,26 @@ impl Handshake<'_> {
             path: Arc::clone(path),
             peer: self.peer,
             mode: choice.mode,
+            compression,
             opened: Instant::now(),
         })
+    }
+
+    /// The state of the protocol. What the client offers is accepted in `upgrade`, if it is to be compressed.
+    fn conn(&self, upgrade: &mut Upgrade, choice: &Choice) -> Conn {
+        let handle = &self.host.handle;
+        let mut conn = Conn::new(limits(handle.config(), choice));
+        if let Some(deflate) = &handle.config().deflate
+            && !choice.no_compression
+            && let Some(agreed) = deflate.most().negotiate(self.request)
+            // Looked for last: where none is free, whoever offers nothing is not to hold one for an instant.
+            && let Some(place) = handle.compressing().take()
+        {
+            log::debug!("{}: {agreed}", self.peer);
+            upgrade.compress(agreed);
+            conn.allow_compression(agreed, deflate.level, deflate.threshold, place);
+        }
+        conn
     }
 
     /// The connection as a WebSocket; what is listed of it becomes so once the 101 is out.
@@ -302,18 +323,18 @@ impl Handshake<'_> {
         &self,
         card: Arc<Card>,
         choice: &Choice,
+        conn: Conn,
         rest: &[u8],
     ) -> Result<WebSocket, Status> {
         let handle = &self.host.handle;
         let config = handle.config();
-        let limits = limits(config, choice);
         let line = Arc::clone(self.line);
         let link = if choice.mode == Mode::Shared {
             let hub = self.host.pool.hub(handle)?;
-            let shared = Arc::new(Shared::new(hub, line, Conn::new(limits)));
+            let shared = Arc::new(Shared::new(hub, line, conn));
             Link::Shared(SharedEnd::of_server(shared, rest))
         } else {
-            let dedicated = Dedicated::new(line, rest, limits, timing(config, choice));
+            let dedicated = Dedicated::new(line, rest, conn, timing(config, choice));
             Link::Dedicated(Box::new(dedicated))
         };
         let request = Some(self.request.clone());

@@ -5,7 +5,7 @@ use super::incoming::Incoming;
 use super::line::{End, Line};
 use super::wire::{Duplex, Wire};
 use crate::config::Config;
-use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Limits, Span, Traffic};
+use crate::proto::{CloseCode, CloseFrame, Conn, Data, Inbox, Kind, Span, Traffic};
 use crate::status::{Limit, Misuse, Status};
 use crate::why::Why;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -60,9 +60,9 @@ struct Elsewhere {
 
 impl Dedicated {
     /// After the 101: `rest` came behind the request.
-    pub(crate) fn new(line: Arc<Line>, rest: &[u8], limits: Limits, timing: Timing) -> Dedicated {
+    pub(crate) fn new(line: Arc<Line>, rest: &[u8], conn: Conn, timing: Timing) -> Dedicated {
         Dedicated {
-            wire: Wire::new(line, Conn::new(limits), timing.write_timeout),
+            wire: Wire::new(line, conn, timing.write_timeout),
             incoming: Some(Incoming::new(Inbox::with_bytes(rest), timing)),
             elsewhere: None,
             buffering: false,
@@ -79,13 +79,19 @@ impl Dedicated {
         incoming.read(&mut self.wire, buf, ask, timeout)
     }
 
-    pub(crate) fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
+    pub(crate) fn send(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        compress: bool,
+    ) -> Result<(), Status> {
         self.heed()?;
         // A large one that no other will follow before the next wait is not copied to be written then.
         let alone =
             payload.len() >= LARGE && self.incoming.as_ref().is_some_and(Incoming::is_empty);
         self.wire
-            .send(kind, span, payload, self.buffering && !alone)
+            .send(kind, span, payload, compress, self.buffering && !alone)
     }
 
     pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), Status> {
@@ -244,11 +250,11 @@ mod tests {
         let line = Arc::new(Line::new(listener.accept().unwrap().0, Arc::default()));
         let timing = Timing::of(&Config::default());
         let rest = b"\x81\x81\0\0\0\0a";
-        let mut link = Dedicated::new(line, rest, Limits::default(), timing);
+        let mut link = Dedicated::new(line, rest, Conn::new(Default::default()), timing);
         link.lose();
         let read = link.read(&mut Data::new(), Ask::message(9), Duration::MAX);
         assert_eq!(Status::code_of(&read), 7951);
-        let sent = link.send(Kind::Text, Span::Whole, b"a");
+        let sent = link.send(Kind::Text, Span::Whole, b"a", true);
         assert_eq!(Status::code_of(&sent), 7951);
     }
 
@@ -267,7 +273,8 @@ mod tests {
             message_timeout: Duration::ZERO,
             max_control_frames: 0,
         };
-        let mut link = Dedicated::new(Arc::clone(&line), b"", Limits::default(), timing);
+        let conn = Conn::new(Default::default());
+        let mut link = Dedicated::new(Arc::clone(&line), b"", conn, timing);
         drop(client);
         line.ask(End::Shutdown);
         let started = Instant::now();

@@ -32,10 +32,16 @@ impl Link {
         }
     }
 
-    pub(crate) fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
+    pub(crate) fn send(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        compress: bool,
+    ) -> Result<(), Status> {
         match self {
-            Link::Dedicated(link) => link.send(kind, span, payload),
-            Link::Shared(end) => end.send(kind, span, payload),
+            Link::Dedicated(link) => link.send(kind, span, payload, compress),
+            Link::Shared(end) => end.send(kind, span, payload, compress),
         }
     }
 
@@ -162,11 +168,12 @@ pub(crate) enum Outlet {
 
 impl Outlet {
     /// Sends a whole message.
-    pub(crate) fn send(&self, kind: Kind, payload: &[u8]) -> Result<(), Status> {
+    pub(crate) fn send(&self, kind: Kind, payload: &[u8], compress: bool) -> Result<(), Status> {
+        let span = Span::Whole;
         match self {
-            Outlet::Duplex(duplex) => duplex.send(kind, Span::Whole, payload, false),
+            Outlet::Duplex(duplex) => duplex.send(kind, span, payload, compress, false),
             Outlet::Shared(shared) => {
-                shared.send(kind, Span::Whole, payload, &mut false, Urgency::Now)
+                shared.send(kind, span, payload, compress, &mut false, Urgency::Now)
             }
         }
     }

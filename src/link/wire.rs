@@ -149,6 +149,7 @@ impl Wire {
         kind: Kind,
         span: Span,
         payload: &[u8],
+        compress: bool,
         buffered: bool,
     ) -> Result<(), Status> {
         let copy_below = if buffered {
@@ -158,12 +159,12 @@ impl Wire {
         };
         let solo = match self {
             Wire::Duplex(_, duplex) if buffered && payload.len() < copy_below => {
-                return duplex.buffer(kind, span, payload);
+                return duplex.buffer(kind, span, payload, compress);
             }
-            Wire::Duplex(_, duplex) => return duplex.send(kind, span, payload, true),
+            Wire::Duplex(_, duplex) => return duplex.send(kind, span, payload, compress, true),
             Wire::Solo(solo) => solo,
         };
-        let body = queue(&mut solo.conn, kind, span, payload, copy_below)?;
+        let body = queue(&mut solo.conn, kind, span, payload, compress, copy_below)?;
         solo.went.add(kind, span != Span::More, payload.len());
         if buffered && body.is_empty() && solo.conn.output().len() < BUFFERED {
             return Ok(());
@@ -279,9 +280,10 @@ impl Duplex {
         kind: Kind,
         span: Span,
         payload: &[u8],
+        compress: bool,
         owner: bool,
     ) -> Result<(), Status> {
-        let sent = self.send_now(kind, span, payload, owner);
+        let sent = self.send_now(kind, span, payload, compress, owner);
         if span == Span::Last {
             self.turn.notify_all();
         }
@@ -290,13 +292,20 @@ impl Duplex {
         sent.and(flushed)
     }
 
-    fn send_now(&self, kind: Kind, span: Span, payload: &[u8], owner: bool) -> Result<(), Status> {
+    fn send_now(
+        &self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        compress: bool,
+        owner: bool,
+    ) -> Result<(), Status> {
         let (mut wire, mut conn) = if owner {
             (lock(&self.wire), lock(&self.conn))
         } else {
             self.between_messages()?
         };
-        let body = queue(&mut conn, kind, span, payload, COPY_BELOW)?;
+        let body = queue(&mut conn, kind, span, payload, compress, COPY_BELOW)?;
         self.tally.went(kind, span, payload.len());
         conn.take_output(&mut wire);
         drop(conn);
@@ -332,10 +341,10 @@ impl Duplex {
     }
 
     /// Queues a small frame of the owner's, and writes when enough has gathered.
-    fn buffer(&self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
+    fn buffer(&self, kind: Kind, span: Span, payload: &[u8], compress: bool) -> Result<(), Status> {
         let gathered = {
             let mut conn = lock(&self.conn);
-            queue(&mut conn, kind, span, payload, usize::MAX)?;
+            queue(&mut conn, kind, span, payload, compress, usize::MAX)?;
             self.tally.went(kind, span, payload.len());
             conn.output().len()
         };
@@ -439,16 +448,20 @@ impl Duplex {
 }
 
 /// Queues a frame and gives what of it is to be written from where it lies: all of a payload of `copy_below`
-/// bytes and more, nothing of a smaller one.
+/// bytes and more, nothing of a smaller one or of one that is sent compressed.
 #[inline]
 fn queue<'a>(
     conn: &mut Conn,
     kind: Kind,
     span: Span,
     payload: &'a [u8],
+    compress: bool,
     copy_below: usize,
 ) -> Result<&'a [u8], Status> {
-    if payload.len() >= copy_below {
+    let compressed = conn.send_compressed(kind, span, payload, compress);
+    if compressed.map_err(refused)? {
+        Ok(b"")
+    } else if payload.len() >= copy_below {
         conn.send_header(kind, span, payload.len() as u64)
             .map_err(refused)?;
         Ok(payload)
@@ -514,7 +527,9 @@ mod tests {
     #[test]
     fn a_writer_that_is_kept_keeps_no_descriptor() {
         let (line, wire, duplex, mut client) = shared();
-        duplex.send(Kind::Text, Span::Whole, b"a", false).unwrap();
+        duplex
+            .send(Kind::Text, Span::Whole, b"a", true, false)
+            .unwrap();
         drop(wire);
         assert_eq!(Arc::strong_count(&line), 1);
         drop(line);
@@ -522,7 +537,7 @@ mod tests {
         client.read_to_end(&mut got).unwrap();
         assert_eq!(got, b"\x81\x01a");
         assert_eq!(duplex.asked(), Some(End::Cut));
-        let sent = duplex.send(Kind::Text, Span::Whole, b"b", false);
+        let sent = duplex.send(Kind::Text, Span::Whole, b"b", true, false);
         assert_eq!(Status::code_of(&sent), 7951);
         assert_eq!(Status::code_of(&duplex.end(CloseCode::NORMAL, "")), 1);
     }
@@ -534,8 +549,11 @@ mod tests {
         let drain = thread::spawn(move || client.read_to_end(&mut Vec::new()));
         thread::scope(|scope| {
             for _ in 0..300 {
-                duplex.send(Kind::Text, Span::More, b"be", true).unwrap();
-                let other = scope.spawn(|| duplex.send(Kind::Text, Span::Whole, b"tween", false));
+                duplex
+                    .send(Kind::Text, Span::More, b"be", true, true)
+                    .unwrap();
+                let other =
+                    scope.spawn(|| duplex.send(Kind::Text, Span::Whole, b"tween", true, false));
                 for _ in 0..20 {
                     wire.with(|conn| conn.ping(b"")).unwrap();
                     wire.flush_replies(true, Instant::now()).unwrap();
@@ -546,7 +564,8 @@ mod tests {
                     assert!(Instant::now() < deadline, "a ping stayed behind");
                     thread::yield_now();
                 }
-                wire.send(Kind::Text, Span::Last, b"fore", true).unwrap();
+                wire.send(Kind::Text, Span::Last, b"fore", true, true)
+                    .unwrap();
                 other.join().unwrap().unwrap();
             }
         });

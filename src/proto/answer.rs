@@ -22,6 +22,10 @@ pub fn switching(
     if let Some(name) = subprotocol.filter(|name| token::is_token(name.as_bytes())) {
         push_header(&mut out, "Sec-WebSocket-Protocol", name);
     }
+    if let Some(compression) = upgrade.compression() {
+        let value = compression.to_string();
+        push_header(&mut out, "Sec-WebSocket-Extensions", &value);
+    }
     for (name, value) in headers {
         if !header_is_reserved(name) {
             push_header(&mut out, name, value);

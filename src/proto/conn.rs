@@ -4,18 +4,24 @@
 //! [`Conn::send`], [`Conn::ping`] and [`Conn::close`] queue frames, as do the answers that the protocol asks
 //! for; [`Conn::output`] is what must go out. Nothing is ever queued behind a close frame.
 
+use super::deflate::Deflate;
 use super::output::Output;
 use super::state::{Action, Input, State};
 use super::{
-    CloseCode, CloseFrame, Decoded, Decoder, Event, Header, Inbox, Kind, MAX_CONTROL, Opcode,
-    Piece, Segment, Stretch, Utf8, Violation, close,
+    CloseCode, CloseFrame, Compression, Decoded, Decoder, Event, Header, Inbox, Kind, MAX_CONTROL,
+    Opcode, Piece, Place, Segment, Stretch, Utf8, Violation, close,
 };
 use std::ops::{Range, RangeInclusive};
+
+/// What is inflated at once: so much of a compressed message may be kept before it is known to be too long.
+const INFLATED: usize = 8 * 1_024;
+/// What is taken of the inbox to be inflated.
+const STAGED: usize = 4 * 1_024;
 
 /// What a peer may ask a connection to take in one message. Checked at each frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of payload in one message.
+    /// Bytes of payload in one message, compressed or not, and bytes that a compressed one inflates to.
     pub max_message: u64,
     /// Frames in one message.
     pub max_fragments: u32,
@@ -83,6 +89,23 @@ struct Message {
     empty: u32,
     /// The present frame is its last.
     fin: bool,
+    compressed: bool,
+}
+
+/// Where a stretch of a message lies in the inbox.
+enum Source {
+    Received(Range<usize>),
+    /// So many bytes of what was inflated last.
+    Inflated(usize),
+}
+
+impl Source {
+    fn bytes<'a>(&self, inbox: &'a Inbox) -> &'a [u8] {
+        match self {
+            Source::Received(at) => inbox.slice(at.clone()),
+            Source::Inflated(len) => inbox.inflated(*len),
+        }
+    }
 }
 
 /// The pure state of one connection, from the server's side.
@@ -103,6 +126,8 @@ pub struct Conn {
     sending: Option<Kind>,
     traffic: Traffic,
     out: Output,
+    /// There if messages may be compressed, until one side has closed.
+    deflate: Option<Box<Deflate>>,
 }
 
 impl Conn {
@@ -120,6 +145,23 @@ impl Conn {
             sending: None,
             traffic: Traffic::default(),
             out: Output::default(),
+            deflate: None,
+        }
+    }
+
+    /// From now on messages may be compressed, as `agreed` with the peer; to be called before any has come or gone. Those
+    /// to send are compressed at this `level`, 1 to 9, if they have `threshold` bytes. The place is given back with the
+    /// first close frame, and all memory that compression takes.
+    pub fn allow_compression(
+        &mut self,
+        agreed: Compression,
+        level: u8,
+        threshold: usize,
+        place: Place,
+    ) {
+        self.deflate = Deflate::new(agreed, level, threshold, place);
+        if self.deflate.is_some() {
+            self.decoder.allow_compression();
         }
     }
 
@@ -135,7 +177,7 @@ impl Conn {
         inbox: &'a mut Inbox,
         want: usize,
     ) -> Result<Option<Event<'a>>, Violation> {
-        if inbox.unread().is_empty() && !self.decoder.is_amid() {
+        if inbox.unread().is_empty() && !self.decoder.is_amid() && !self.is_due() {
             return Ok(None);
         }
         let received = self.advance(inbox, want);
@@ -167,7 +209,7 @@ impl Conn {
                 rest: 0,
             })));
         }
-        let (at, kind, message_end) = loop {
+        let (source, kind, message_end) = loop {
             if self.state == State::Closed {
                 return Ok(None);
             }
@@ -177,51 +219,67 @@ impl Conn {
             } else {
                 self.utf8.missing()
             };
-            let Segment { at, frame_end } = match self.decoder.poll(inbox, most)? {
-                None => return Ok(None),
-                Some(Decoded::Header(header)) => {
-                    self.check(&header)?;
+            let (source, kind, message_end) = if self.is_due() {
+                match self.inflate(inbox, most)? {
+                    None => continue,
+                    Some(found) => found,
+                }
+            } else {
+                let staged = self.is_inflating();
+                let most = if staged { STAGED } else { most };
+                let Segment { at, frame_end } = match self.decoder.poll(inbox, most)? {
+                    None => return Ok(None),
+                    Some(Decoded::Header(header)) => {
+                        self.check(&header)?;
+                        continue;
+                    }
+                    Some(Decoded::Segment(segment)) => segment,
+                };
+                if self.opcode.is_control() {
+                    match self.control(inbox.slice(at))? {
+                        Some(event) => return Ok(Some(event)),
+                        None => continue,
+                    }
+                }
+                let Some(message) = &self.arriving else {
+                    continue;
+                };
+                let (kind, message_end) = (message.kind, message.fin && frame_end);
+                if let Some(deflate) = &mut self.deflate
+                    && staged
+                {
+                    deflate.incoming.stage(inbox.slice(at), message_end);
                     continue;
                 }
-                Some(Decoded::Segment(segment)) => segment,
-            };
-            if self.opcode.is_control() {
-                match self.control(inbox.slice(at))? {
-                    Some(event) => return Ok(Some(event)),
-                    None => continue,
+                if message_end {
+                    self.arriving = None;
                 }
-            }
-            let Some(message) = &self.arriving else {
-                continue;
+                if self.state.next(Input::Data) == Action::Drop {
+                    continue;
+                }
+                (Source::Received(at), kind, message_end)
             };
-            let (kind, message_end) = (message.kind, message.fin && frame_end);
-            if message_end {
-                self.arriving = None;
-            }
-            if self.state.next(Input::Data) == Action::Drop {
-                continue;
-            }
+            let bytes = source.bytes(inbox);
             if kind == Kind::Text && !self.utf8.is_whole() {
-                match self.utf8.complete(inbox.slice(at))? {
+                match self.utf8.complete(bytes)? {
                     Some(c) => {
                         return Ok(Some(Event::Data(Piece {
                             stretch: Stretch::Char(c),
                             message_end,
-                            rest: self.decoder.rest(),
+                            rest: self.rest(),
                         })));
                     }
                     None if message_end => return Err(Violation::NotUtf8),
                     None => continue,
                 }
             }
-            let empty = at.is_empty()
-                || (kind == Kind::Text && Utf8::is_beginning(inbox.slice(at.clone())));
+            let empty = bytes.is_empty() || (kind == Kind::Text && Utf8::is_beginning(bytes));
             if !empty || message_end {
-                break (at, kind, message_end);
+                break (source, kind, message_end);
             }
-            self.utf8.take(inbox.slice(at))?;
+            self.utf8.take(bytes)?;
         };
-        let bytes = inbox.slice(at);
+        let bytes = source.bytes(inbox);
         let stretch = match kind {
             Kind::Binary => Stretch::Binary(bytes),
             Kind::Text => Stretch::Text(self.utf8.take(bytes)?),
@@ -232,8 +290,49 @@ impl Conn {
         Ok(Some(Event::Data(Piece {
             stretch,
             message_end,
-            rest: self.decoder.rest(),
+            rest: self.rest(),
         })))
+    }
+
+    /// Bytes that the present frame has still to bring; what a compressed one inflates to nobody knows.
+    fn rest(&self) -> u64 {
+        match self.is_inflating() {
+            true => 0,
+            false => self.decoder.rest(),
+        }
+    }
+
+    /// The message that is arriving is compressed, and is taken in.
+    fn is_inflating(&self) -> bool {
+        let compressed = self.arriving.as_ref().is_some_and(|m| m.compressed);
+        compressed && self.deflate.is_some()
+    }
+
+    /// More of a compressed message can be had though nothing more may come.
+    fn is_due(&self) -> bool {
+        self.deflate.as_ref().is_some_and(|d| d.incoming.is_due())
+    }
+
+    /// Inflates what is wanted next of the message that is arriving; `None` if that needs more of it.
+    #[inline(never)]
+    fn inflate(
+        &mut self,
+        inbox: &mut Inbox,
+        most: usize,
+    ) -> Result<Option<(Source, Kind, bool)>, Violation> {
+        let (Some(deflate), Some(message)) = (&mut self.deflate, &self.arriving) else {
+            return Ok(None);
+        };
+        let kind = message.kind;
+        let room = inbox.inflate_to(most.clamp(1, INFLATED) + 1);
+        let inflated = deflate.incoming.inflate(room, self.limits.max_message);
+        inbox.set_due(deflate.incoming.is_due());
+        let (len, message_end) = inflated?;
+        if message_end {
+            self.arriving = None;
+        }
+        let nothing = len == 0 && !message_end;
+        Ok((!nothing).then_some((Source::Inflated(len), kind, message_end)))
     }
 
     /// Takes the next message by exchanging memory with `other`, if it is a binary one of such a length, in one frame
@@ -299,11 +398,17 @@ impl Conn {
                 fragments: 0,
                 empty: 0,
                 fin: false,
+                compressed: header.compressed,
             }),
             (Opcode::Continuation, Some(message)) => self.arriving.insert(message),
             (Opcode::Continuation, None) => return Err(Violation::NothingToContinue),
             _ => return Err(Violation::Interleaved),
         };
+        if let Some(deflate) = &mut self.deflate
+            && header.compressed
+        {
+            deflate.incoming.begin();
+        }
         message.fin = header.fin;
         message.bytes = message.bytes.saturating_add(header.len);
         message.fragments = message.fragments.saturating_add(1);
@@ -340,6 +445,7 @@ impl Conn {
             Action::Do => {}
             Action::Drop | Action::Refuse => return Ok(None),
         }
+        self.free();
         Ok(Some(event))
     }
 
@@ -353,6 +459,18 @@ impl Conn {
                 &close::payload(violation.close_code(), violation.reason()),
             );
         }
+        self.free();
+    }
+
+    /// Gives up what compression takes, once one side has closed: what still comes is dropped, and nothing goes out.
+    fn free(&mut self) {
+        if self.state != State::Open
+            && let Some(deflate) = self.deflate.take()
+            && deflate.incoming.has_last()
+            && self.arriving.as_ref().is_some_and(|m| m.compressed)
+        {
+            self.arriving = None;
+        }
     }
 
     /// True while a frame or a message has begun to arrive and not ended. What of a header is still in the inbox does
@@ -364,6 +482,7 @@ impl Conn {
     /// The peer's half of the stream ended, or the stream failed.
     pub fn end_of_stream(&mut self) {
         self.state.next(Input::EndOfStream);
+        self.free();
     }
 
     // ---- what to send
@@ -374,9 +493,95 @@ impl Conn {
     /// [`Refused::Closed`], [`Refused::FragmentOpen`], [`Refused::FragmentKind`].
     #[inline]
     pub fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Refused> {
+        if self.send_compressed(kind, span, payload, false)? {
+            return Ok(());
+        }
         self.send_header(kind, span, payload.len() as u64)?;
         self.out.payload(payload);
         Ok(())
+    }
+
+    /// Queues a message, or a fragment of one, compressed: if that was agreed on, is `wanted` and makes it shorter, or if
+    /// the message has begun so. False if not, and nothing is queued then.
+    ///
+    /// # Errors
+    /// As [`Conn::send`].
+    #[inline]
+    pub fn send_compressed(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        wanted: bool,
+    ) -> Result<bool, Refused> {
+        match self.deflate {
+            None => Ok(false),
+            Some(_) => self.queue_compressed(kind, span, payload, wanted),
+        }
+    }
+
+    #[inline(never)] // out of the way of those that are not compressed
+    fn queue_compressed(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        wanted: bool,
+    ) -> Result<bool, Refused> {
+        let mut out = std::mem::take(self.out.buffer());
+        let sent = self.compress(kind, span, payload, wanted, &mut out);
+        *self.out.buffer() = out;
+        sent
+    }
+
+    /// The same for a caller that queues the frame by itself, as by [`Conn::begin_frame`]: it is added to `out`.
+    ///
+    /// # Errors
+    /// As [`Conn::send`].
+    pub fn compress(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        wanted: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Refused> {
+        if self.deflate.is_none() {
+            return Ok(false);
+        }
+        let (opcode, sending) = self.next_frame(kind, span)?;
+        let Some(deflate) = &mut self.deflate else {
+            return Err(Refused::Closed);
+        };
+        let outgoing = &mut deflate.outgoing;
+        let len = payload.len();
+        if !outgoing.takes(opcode, span, len, wanted) {
+            return Ok(false);
+        }
+        let done = outgoing.frame(opcode, span, payload, out);
+        if done {
+            self.sending = sending;
+            self.note_sent(span != Span::More, len as u64);
+        } else if opcode == Opcode::Continuation {
+            // A message that has begun compressed cannot go on otherwise. No input of zlib's leads here.
+            self.end_of_stream();
+            return Err(Refused::Closed);
+        }
+        Ok(done)
+    }
+
+    /// With what a message of this length is compressed that others get, too: level and window. `None` if it is to go as
+    /// it is.
+    pub(crate) fn shares_compressed(&self, len: usize) -> Option<(u8, u8)> {
+        self.deflate.as_ref()?.outgoing.shares(len)
+    }
+
+    /// The next compressed message is to refer to nothing before it: the peer may not see all of that, or has seen
+    /// something else.
+    pub(crate) fn forget_context(&mut self) {
+        if let Some(deflate) = &mut self.deflate {
+            deflate.outgoing.forget();
+        }
     }
 
     /// Queues the header of a frame alone, for a payload too large to be copied: the caller writes
@@ -400,20 +605,26 @@ impl Conn {
     /// As [`Conn::send`].
     #[inline]
     pub fn begin_frame(&mut self, kind: Kind, span: Span, len: u64) -> Result<Opcode, Refused> {
+        let (opcode, sending) = self.next_frame(kind, span)?;
+        self.sending = sending;
+        self.note_sent(span != Span::More, len);
+        Ok(opcode)
+    }
+
+    /// The opcode of the next frame, and the type of the message that it leaves unfinished, if it does.
+    #[inline]
+    fn next_frame(&mut self, kind: Kind, span: Span) -> Result<(Opcode, Option<Kind>), Refused> {
         if self.state.next(Input::Send) == Action::Refuse {
             return Err(Refused::Closed);
         }
-        let (opcode, sending) = match (self.sending, span) {
+        Ok(match (self.sending, span) {
             (None, Span::More) => (Opcode::Data(kind), Some(kind)),
             (None, _) => (Opcode::Data(kind), None),
             (Some(_), Span::Whole) => return Err(Refused::FragmentOpen),
             (Some(open), _) if open != kind => return Err(Refused::FragmentKind),
             (Some(_), Span::More) => (Opcode::Continuation, self.sending),
             (Some(_), Span::Last) => (Opcode::Continuation, None),
-        };
-        self.sending = sending;
-        self.note_sent(span != Span::More, len);
-        Ok(opcode)
+        })
     }
 
     /// Counts a frame that does not come by [`Conn::begin_frame`]; `ends` says that a message ends with it.
@@ -452,6 +663,7 @@ impl Conn {
         self.own_close = Some(code);
         self.out
             .control(Opcode::Close, &close::payload(code, reason));
+        self.free();
         Ok(())
     }
 
@@ -516,5 +728,7 @@ impl Conn {
     }
 }
 
+#[cfg(all(test, feature = "deflate"))]
+mod compressed;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 #[derive(Debug, Default)]
 pub struct Decoder {
     frame: Option<Frame>,
+    compression: bool,
 }
 
 /// The frame whose header has been read.
@@ -41,6 +42,11 @@ impl Decoder {
         Decoder::default()
     }
 
+    /// From now on messages may be compressed.
+    pub fn allow_compression(&mut self) {
+        self.compression = true;
+    }
+
     /// True between the header of a frame and the end of its payload.
     pub fn is_amid(&self) -> bool {
         self.frame.is_some()
@@ -51,7 +57,7 @@ impl Decoder {
         self.frame.as_ref().map_or(0, |frame| frame.left)
     }
 
-    /// The next frame, if it is a whole message of at most `most` bytes, and all of it is there; nothing has happened
+    /// The next frame, if it is a whole message, not compressed, of at most `most` bytes, and all of it is there; nothing has happened
     /// otherwise. This is what most messages are, and [`Decoder::poll`] would say the same in more steps.
     ///
     /// # Errors
@@ -66,10 +72,11 @@ impl Decoder {
             return Ok(None);
         }
         let unread = inbox.unread();
-        let Some((header, head)) = Header::parse(unread)? else {
+        let Some((header, head)) = Header::parse(unread, self.compression)? else {
             return Ok(None);
         };
-        let (Opcode::Data(kind), true) = (header.opcode, header.fin) else {
+        let (Opcode::Data(kind), true, false) = (header.opcode, header.fin, header.compressed)
+        else {
             return Ok(None);
         };
         let there = unread.len() - head;
@@ -84,7 +91,7 @@ impl Decoder {
         }
     }
 
-    /// The next frame, if it is a whole binary message of such a length and all that has come: its payload changes places
+    /// The next frame, if it is a whole binary message, not compressed, of such a length and all that has come: its payload changes places
     /// with `other`. Nothing has happened otherwise.
     ///
     /// # Errors
@@ -99,12 +106,13 @@ impl Decoder {
             return Ok(false);
         }
         let unread = inbox.unread();
-        let Some((header, head)) = Header::parse(unread)? else {
+        let Some((header, head)) = Header::parse(unread, self.compression)? else {
             return Ok(false);
         };
         let len = unread.len() - head;
         let is_it = header.opcode == Opcode::Data(Kind::Binary)
             && header.fin
+            && !header.compressed
             && header.len == len as u64
             && lengths.contains(&header.len);
         if is_it {
@@ -120,7 +128,7 @@ impl Decoder {
     /// Those of [`Header::parse`].
     pub fn poll(&mut self, inbox: &mut Inbox, most: usize) -> Result<Option<Decoded>, Violation> {
         let Some(frame) = &mut self.frame else {
-            let Some((header, len)) = Header::parse(inbox.unread())? else {
+            let Some((header, len)) = Header::parse(inbox.unread(), self.compression)? else {
                 return Ok(None);
             };
             inbox.consume(len);
@@ -174,6 +182,7 @@ mod tests {
         let header = Header {
             fin: true,
             opcode: Opcode::Data(Kind::Binary),
+            compressed: false,
             len: 5,
             key: [1, 2, 3, 4],
         };

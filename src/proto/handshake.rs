@@ -1,22 +1,34 @@
 //! The opening handshake itself: is this request one, and what proves that it was understood.
 
-use super::{Rejection, Request, token};
+use super::{Compression, Rejection, Request, token};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 /// A handshake that can be answered with 101.
 ///
-/// Extensions the client offers are declined by not being mentioned in the answer (RFC 6455, 4.2.2).
+/// Extensions the client offers are declined by not being mentioned in the answer (RFC 6455, 4.2.2), which is what
+/// happens to all but the one that [`Upgrade::compress`] accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
     accept: String,
+    compression: Option<Compression>,
 }
 
 impl Upgrade {
     /// The value for `Sec-WebSocket-Accept`, 28 characters.
     pub fn accept(&self) -> &str {
         &self.accept
+    }
+
+    /// Answers that messages may be compressed so.
+    pub fn compress(&mut self, agreed: Compression) {
+        self.compression = Some(agreed);
+    }
+
+    /// What the answer says of that.
+    pub fn compression(&self) -> Option<Compression> {
+        self.compression
     }
 }
 
@@ -45,7 +57,10 @@ pub fn upgrade(request: &Request) -> Result<Upgrade, Rejection> {
         .header("sec-websocket-key")
         .filter(|key| is_key(key));
     let accept = accept_value(key.ok_or(Rejection::BadKey)?);
-    Ok(Upgrade { accept })
+    Ok(Upgrade {
+        accept,
+        compression: None,
+    })
 }
 
 /// The value that proves the key was read: the SHA-1 digest of key and GUID, in base64 (RFC 6455, 4.2.2).

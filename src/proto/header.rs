@@ -60,6 +60,8 @@ pub struct Header {
     pub fin: bool,
     /// What the frame is.
     pub opcode: Opcode,
+    /// It is the first of a message that is compressed (RFC 7692, 6).
+    pub compressed: bool,
     /// Length of the payload in bytes: a number that the peer announced, not one to allocate by.
     pub len: u64,
     /// The masking key.
@@ -68,18 +70,19 @@ pub struct Header {
 
 impl Header {
     /// Reads a header at the start of `bytes` and says how long it is; `None` if it is not whole yet.
-    /// What is wrong is found at the first byte that shows it.
+    /// What is wrong is found at the first byte that shows it. `compression` says that messages may be compressed.
     ///
     /// # Errors
     /// Reserved bits or opcodes, a fragmented or long control frame, no mask, a length that is not in its
     /// shortest form.
     #[inline]
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+    pub fn parse(bytes: &[u8], compression: bool) -> Result<Option<(Header, usize)>, Violation> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);
         };
         let fin = first & 0x80 != 0;
-        if first & 0x70 != 0 {
+        let compressed = first & 0x70 != 0;
+        if compressed && !(compression && matches!(first & 0x7f, 0x41 | 0x42)) {
             return Err(Violation::ReservedBits);
         }
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::ReservedOpcode)?;
@@ -129,6 +132,7 @@ impl Header {
             Header {
                 fin,
                 opcode,
+                compressed,
                 len,
                 key: *key,
             },
@@ -192,6 +196,7 @@ mod tests {
         Header {
             fin,
             opcode,
+            compressed: false,
             len,
             key: KEY,
         }
@@ -246,13 +251,13 @@ mod tests {
         ];
         for (name, bytes, expected) in cases {
             assert_eq!(
-                Header::parse(bytes),
+                Header::parse(bytes, false),
                 Ok(Some((expected, bytes.len()))),
                 "{name}"
             );
             for end in 0..bytes.len() {
                 assert_eq!(
-                    Header::parse(&bytes[..end]),
+                    Header::parse(&bytes[..end], false),
                     Ok(None),
                     "{name}, {end} bytes of it"
                 );
@@ -287,13 +292,41 @@ mod tests {
             ("top bit", b"\x81\xff\x80", Violation::LengthForm),
         ];
         for (name, bytes, expected) in cases {
-            assert_eq!(Header::parse(bytes), Err(expected), "{name}");
+            assert_eq!(Header::parse(bytes, false), Err(expected), "{name}");
             for end in 0..bytes.len() {
                 assert_eq!(
-                    Header::parse(&bytes[..end]),
+                    Header::parse(&bytes[..end], false),
                     Ok(None),
                     "{name}, {end} bytes of it"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn where_compression_is_agreed_on_the_first_frame_of_a_message_may_say_that_it_is_compressed() {
+        for first in 0..=0xff {
+            let bytes = [first, 0x80, 1, 2, 3, 4];
+            let plain = Header::parse(&[first & 0xbf, 0x80, 1, 2, 3, 4], false);
+            let expected = match first & 0x7f {
+                0x41 | 0x42 => plain.map(|found| {
+                    found.map(|(header, len)| {
+                        let compressed = true;
+                        (
+                            Header {
+                                compressed,
+                                ..header
+                            },
+                            len,
+                        )
+                    })
+                }),
+                bits if bits & 0x40 != 0 => Err(Violation::ReservedBits),
+                _ => plain,
+            };
+            assert_eq!(Header::parse(&bytes, true), expected, "{first:#x}");
+            if first & 0x70 != 0 {
+                assert_eq!(Header::parse(&[first], false), Err(Violation::ReservedBits));
             }
         }
     }

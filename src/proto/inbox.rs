@@ -19,6 +19,10 @@ pub struct Inbox {
     max: usize,
     /// The last receive filled all the room there was: there is probably more where it came from.
     filled_up: bool,
+    /// Where what was received compressed is inflated to.
+    inflated: Vec<u8>,
+    /// More of that can be had without anything more being received.
+    due: bool,
 }
 
 impl Inbox {
@@ -44,6 +48,8 @@ impl Inbox {
             min,
             max: max.max(min),
             filled_up: false,
+            inflated: Vec::new(),
+            due: false,
         }
     }
 
@@ -59,6 +65,11 @@ impl Inbox {
     /// What has not been consumed.
     pub fn unread(&self) -> &[u8] {
         self.slice(self.start..self.end)
+    }
+
+    /// True if all that was received has been handed out.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.unread().is_empty() && !self.due
     }
 
     /// Room to receive into; never empty unless [`Inbox::MAX`] bytes wait unread.
@@ -140,8 +151,27 @@ impl Inbox {
         self.bytes.get_mut(at).unwrap_or_default()
     }
 
+    /// Room for this many bytes to be inflated to.
+    pub(super) fn inflate_to(&mut self, len: usize) -> &mut [u8] {
+        if self.inflated.len() < len {
+            self.inflated.resize(len, 0);
+        }
+        self.inflated.get_mut(..len).unwrap_or_default()
+    }
+
+    /// The first `len` bytes that were inflated last.
+    pub(super) fn inflated(&self, len: usize) -> &[u8] {
+        self.inflated.get(..len).unwrap_or_default()
+    }
+
+    /// Says whether more of that can be had.
+    pub(super) fn set_due(&mut self, due: bool) {
+        self.due = due;
+    }
+
     /// Gives memory back if it has grown and nothing waits in it.
     pub fn shrink(&mut self) {
+        self.inflated = Vec::new();
         if self.start == self.end && self.bytes.len() > self.min {
             *self = Inbox::with_sizes(self.min, self.max);
         }
@@ -150,6 +180,7 @@ impl Inbox {
     /// Drops what has not been consumed.
     pub fn discard(&mut self) {
         self.start = self.end;
+        self.due = false;
     }
 }
 

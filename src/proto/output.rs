@@ -76,6 +76,11 @@ impl Output {
         }
     }
 
+    /// The buffer itself, for a whole frame to be added.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     /// Moves all of it into `spare`.
     pub(super) fn take(&mut self, spare: &mut Vec<u8>) {
         spare.clear();

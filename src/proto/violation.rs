@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Violation {
-    /// A reserved bit is set and no extension was negotiated (RFC 6455, 5.2).
+    /// A reserved bit is set to which no extension that was negotiated gives a meaning there (RFC 6455, 5.2).
     ReservedBits,
     /// An opcode that RFC 6455, 5.2 leaves undefined.
     ReservedOpcode,
@@ -34,6 +34,8 @@ pub enum Violation {
     CloseCode,
     /// A close reason that is not UTF-8 (5.5.1).
     CloseReason,
+    /// Compressed data that cannot be inflated (RFC 7692, 7.2.2).
+    NotDeflate,
     /// A message longer than the connection takes.
     MessageTooLong,
     /// A message in more fragments than the connection takes.
@@ -61,6 +63,7 @@ impl Violation {
         Violation::CloseLength,
         Violation::CloseCode,
         Violation::CloseReason,
+        Violation::NotDeflate,
         Violation::MessageTooLong,
         Violation::TooManyFragments,
         Violation::TooManyEmptyFragments,
@@ -71,7 +74,9 @@ impl Violation {
     /// The close code that answers this fault (RFC 6455, 7.4.1).
     pub fn close_code(self) -> CloseCode {
         match self {
-            Violation::NotUtf8 | Violation::CloseReason => CloseCode::INVALID_PAYLOAD,
+            Violation::NotUtf8 | Violation::CloseReason | Violation::NotDeflate => {
+                CloseCode::INVALID_PAYLOAD
+            }
             Violation::MessageTooLong => CloseCode::TOO_BIG,
             Violation::TooManyFragments
             | Violation::TooManyEmptyFragments
@@ -96,6 +101,7 @@ impl Violation {
             Violation::CloseLength => "a close frame has one byte of payload",
             Violation::CloseCode => "a close code is not allowed on the wire",
             Violation::CloseReason => "a close reason is not UTF-8",
+            Violation::NotDeflate => "compressed data cannot be inflated",
             Violation::MessageTooLong => "a message is too long",
             Violation::TooManyFragments => "a message has too many fragments",
             Violation::TooManyEmptyFragments => "a message has too many empty fragments",

@@ -147,6 +147,7 @@ impl Scene {
             session,
             path: Arc::from("/"),
             peer: peer.into(),
+            compression: None,
             mode: Mode::Shared,
             opened: Instant::now(),
         });

@@ -115,13 +115,19 @@ impl SharedEnd {
         self.gather(buf, ask, &mut patience)
     }
 
-    pub(crate) fn send(&mut self, kind: Kind, span: Span, payload: &[u8]) -> Result<(), Status> {
+    pub(crate) fn send(
+        &mut self,
+        kind: Kind,
+        span: Span,
+        payload: &[u8],
+        compress: bool,
+    ) -> Result<(), Status> {
         let urgency = match self.buffering {
             true => Urgency::Gather,
             false => Urgency::Now,
         };
         self.shared
-            .send(kind, span, payload, &mut self.amid, urgency)
+            .send(kind, span, payload, compress, &mut self.amid, urgency)
     }
 
     pub(crate) fn set_buffering(&mut self, on: bool) {
@@ -180,7 +186,7 @@ impl SharedEnd {
     /// True if all that was received has been gone through.
     pub(crate) fn is_drained(&self) -> bool {
         let reading = self.reading.as_ref();
-        reading.is_none_or(|reading| reading.inbox.unread().is_empty())
+        reading.is_none_or(|reading| reading.inbox.is_drained())
     }
 
     /// The turn ends: what was lent is given back. True if a part of a frame's header has come.

@@ -6,11 +6,11 @@ use super::{Shared, State};
 use crate::config::SlowConsumer;
 use crate::link::line::{End, SendFault};
 use crate::link::wire::{BUFFERED, COPY_BELOW_BUFFERED, refused};
-use crate::proto::{CloseCode, Header, Kind, Opcode, Span};
+use crate::proto::{CloseCode, Header, Kind, Opcode, Span, deflate};
 use crate::status::{Limit, Misuse, Status};
 use crate::sync::MutexGuard;
 use std::io::IoSlice;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A writer that waits for room looks by itself this often: it may be that every worker waits like it.
@@ -31,25 +31,42 @@ pub(crate) enum Urgency {
 }
 
 /// A whole message, encoded once for any number of connections.
-#[derive(Debug, Clone)]
-pub(crate) struct Common {
+#[derive(Debug)]
+pub(crate) struct Common<'a> {
     kind: Kind,
-    /// Bytes of its payload.
-    len: usize,
+    payload: &'a [u8],
     frame: Arc<[u8]>,
+    /// The same compressed, for each size of the window from the smallest on, once somebody is to get it so; `None` if
+    /// that makes it no shorter.
+    compressed: [OnceLock<Option<Arc<[u8]>>>; 7],
 }
 
-impl Common {
-    pub(crate) fn new(kind: Kind, payload: &[u8]) -> Common {
-        let mut frame = Vec::with_capacity(payload.len() + 10);
-        Header::encode(true, Opcode::Data(kind), payload.len() as u64, &mut frame);
-        frame.extend_from_slice(payload);
+impl Common<'_> {
+    pub(crate) fn new(kind: Kind, payload: &[u8]) -> Common<'_> {
         Common {
             kind,
-            len: payload.len(),
-            frame: frame.into(),
+            payload,
+            frame: frame(kind, payload),
+            compressed: Default::default(),
         }
     }
+
+    /// The compressed frame for a connection that takes it at this level and window.
+    fn compressed(&self, (level, window_bits): (u8, u8)) -> Option<&Arc<[u8]>> {
+        let place = usize::from(window_bits.checked_sub(9)?);
+        let made = self.compressed.get(place)?.get_or_init(|| {
+            deflate::frame(self.kind, self.payload, level, window_bits).map(Arc::from)
+        });
+        made.as_ref()
+    }
+}
+
+/// A whole message as it is.
+fn frame(kind: Kind, payload: &[u8]) -> Arc<[u8]> {
+    let mut frame = Vec::with_capacity(payload.len() + 10);
+    Header::encode(true, Opcode::Data(kind), payload.len() as u64, &mut frame);
+    frame.extend_from_slice(payload);
+    frame.into()
 }
 
 impl Shared {
@@ -60,6 +77,7 @@ impl Shared {
         kind: Kind,
         span: Span,
         payload: &[u8],
+        compress: bool,
         amid: &mut bool,
         urgency: Urgency,
     ) -> Result<(), Status> {
@@ -67,22 +85,34 @@ impl Shared {
         let state = &mut *state;
         let messages = usize::from(span == Span::Whole);
         if state.conn.is_sending_fragments() && !*amid {
-            state.behind(span, payload.len(), || Common::new(kind, payload).frame)?;
+            state.behind(span, payload.len(), || frame(kind, payload))?;
             self.hub.tally.went(kind, span, payload.len());
             return Ok(());
         }
-        let len = payload.len() as u64;
-        let opcode = state.conn.begin_frame(kind, span, len).map_err(refused)?;
+        // What waits may be given up, so nothing that is compressed from now on refers to it.
+        if !state.outbox.is_empty() {
+            state.conn.forget_context();
+        }
+        let mut frame = Vec::new();
+        let compressed = (state.conn).compress(kind, span, payload, compress, &mut frame);
+        let (opcode, body) = match compressed.map_err(refused)? {
+            true => (None, &frame[..]),
+            false => {
+                let begun = state.conn.begin_frame(kind, span, payload.len() as u64);
+                (Some(begun.map_err(refused)?), payload)
+            }
+        };
         self.hub.tally.went(kind, span, payload.len());
         *amid = span == Span::More;
         state.active = true;
-        let head = Header::encoded(span != Span::More, opcode, len);
-        let head = head.as_ref();
-        let gathers = urgency == Urgency::Gather && payload.len() < COPY_BELOW_BUFFERED;
+        let head =
+            opcode.map(|opcode| Header::encoded(span != Span::More, opcode, body.len() as u64));
+        let head = head.as_ref().map_or(&[][..], AsRef::as_ref);
+        let gathers = urgency == Urgency::Gather && body.len() < COPY_BELOW_BUFFERED;
         if gathers {
-            state.outbox.gather(head, payload, messages);
+            state.outbox.gather(head, body, messages);
         } else {
-            state.put(&[head, payload], None, messages);
+            state.put(&[head, body], None, messages);
         }
         // What others wrote meanwhile was to go out at once.
         let others = span == Span::Last && state.outbox.fragments_ended();
@@ -95,20 +125,29 @@ impl Shared {
     }
 
     /// Sends a message that others are sent, too; never waits.
-    pub(crate) fn send_common(self: &Arc<Self>, common: &Common) -> Result<(), Status> {
+    pub(crate) fn send_common(self: &Arc<Self>, common: &Common<'_>) -> Result<(), Status> {
         let mut state = self.with_room(common.frame.len(), Urgency::Offer, false)?;
         let state = &mut *state;
+        let len = common.payload.len();
         if state.conn.is_sending_fragments() {
-            state.behind(Span::Whole, common.len, || Arc::clone(&common.frame))?;
-            self.hub.tally.went(common.kind, Span::Whole, common.len);
+            state.behind(Span::Whole, len, || Arc::clone(&common.frame))?;
+            self.hub.tally.went(common.kind, Span::Whole, len);
             return Ok(());
         }
-        let len = common.len as u64;
-        let begun = state.conn.begin_frame(common.kind, Span::Whole, len);
+        let begun = (state.conn).begin_frame(common.kind, Span::Whole, len as u64);
         begun.map_err(refused)?;
-        self.hub.tally.went(common.kind, Span::Whole, common.len);
+        self.hub.tally.went(common.kind, Span::Whole, len);
         state.active = true;
-        state.put(&[&common.frame], Some(&common.frame), 1);
+        let shares = state.conn.shares_compressed(len);
+        let frame = match shares.and_then(|shares| common.compressed(shares)) {
+            Some(frame) => {
+                // It is in the window of the client, and not in that of this connection's own compressor.
+                state.conn.forget_context();
+                frame
+            }
+            None => &common.frame,
+        };
+        state.put(&[frame], Some(frame), 1);
         state.flush();
         self.sent(state)
     }
@@ -205,6 +244,9 @@ impl Shared {
                 SlowConsumer::Block(_) | SlowConsumer::DropNewest => {}
                 SlowConsumer::DropOldest => {
                     let dropped = state.outbox.drop_oldest(len, bounds, amid);
+                    if dropped > 0 {
+                        state.conn.forget_context();
+                    }
                     self.lost(&mut state, dropped);
                     if state.outbox.has_room(len, bounds, amid) {
                         return Ok(state);
@@ -355,5 +397,26 @@ impl State {
                 }
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "deflate"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_common_message_is_compressed_once_for_each_window() {
+        let common = Common::new(Kind::Text, &[b'a'; 1_000]);
+        let [first, same, other] = [12, 12, 15].map(|bits| common.compressed((6, bits)));
+        let (first, same) = (first.expect("shorter"), same.expect("shorter"));
+        assert!(Arc::ptr_eq(first, same));
+        assert!(!Arc::ptr_eq(first, other.expect("shorter")));
+        assert!(first.len() < 50 && first.starts_with(&[0xc1]));
+        let noise: Vec<u8> = (0..100u32).map(|n| ((n * n * 41) >> 3) as u8).collect();
+        assert!(
+            Common::new(Kind::Binary, &noise)
+                .compressed((6, 12))
+                .is_none()
+        );
     }
 }

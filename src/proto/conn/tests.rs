@@ -5,7 +5,7 @@ use crate::proto::output::MAX_PONGS;
 use crate::proto::{Data, Mask};
 
 /// A masked frame as a client writes it.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = vec![first];
     match payload.len() {
@@ -26,7 +26,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
+pub(super) fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
     list.iter()
         .flat_map(|(first, payload)| frame(*first, payload))
         .collect()
@@ -34,7 +34,7 @@ fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
 
 /// What came in: whole messages and what else happened.
 #[derive(Debug, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     Message(Data),
     Ping,
     Pong,
@@ -43,7 +43,7 @@ enum Seen {
 }
 
 /// Feeds the bytes in portions of `step` and reads with `want`.
-fn run(conn: &mut Conn, bytes: &[u8], step: usize, want: usize) -> Vec<Seen> {
+pub(super) fn run(conn: &mut Conn, bytes: &[u8], step: usize, want: usize) -> Vec<Seen> {
     let mut inbox = Inbox::new();
     let mut seen = Vec::new();
     let mut data = Data::new();

@@ -18,7 +18,7 @@ pub fn headers(report: &mut Report) {
                 "csp",
                 Box::new(move |times| {
                     for _ in 0..times {
-                        let header = Header::parse(black_box(&bytes));
+                        let header = Header::parse(black_box(&bytes), false);
                         assert!(black_box(header).is_ok());
                     }
                 }),
