@@ -304,6 +304,7 @@ impl Intake {
         }
         if self.pinged.replace(now).is_none() {
             self.inbox.shrink();
+            wire.line().shrink();
             // Queued before written: a ping must not wait for a writer that is stuck.
             let _ = wire.with(|conn| {
                 conn.shrink();

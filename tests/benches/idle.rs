@@ -2,7 +2,8 @@
 //!
 //! All connections open, then small messages, then large ones, then silence for longer than the ping interval: that
 //! is when buffers are given back. `echo` keeps its own buffer for the next message, `echo-by-read` has none; `raw`
-//! is a plain TCP echo with the same stack size.
+//! is a plain TCP echo with the same stack size. With `--features tls` the same over TLS, `raw-tls` by rustls alone, and in
+//! shared mode.
 
 mod rig;
 
@@ -23,11 +24,20 @@ fn main() {
     println!("{connections} connections; resident KiB for each\n");
     println!("| server | opened | after 16 B | after 64 KiB | then silent | threads |");
     println!("|---|---|---|---|---|---|");
-    for (name, role) in [
+    let mut servers = vec![
         ("raw", Role::Raw),
         ("echo", Role::Echo),
         ("echo-by-read", Role::EchoByRead),
-    ] {
+    ];
+    if cfg!(feature = "tls") {
+        servers.extend([
+            ("raw-tls", Role::RawTls),
+            ("echo-tls", Role::EchoTls),
+            ("shared-echo", Role::SharedEcho),
+            ("shared-echo-tls", Role::SharedEchoTls),
+        ]);
+    }
+    for (name, role) in servers {
         let server = Server::start_as(Setup {
             ping_interval: PING,
             ..Setup::of(role)
