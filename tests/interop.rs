@@ -6,8 +6,8 @@
 mod tool;
 
 use csp_websocket::{
-    CloseCode, Config, Data, Delivery, Gateway, Mode, PreServer, READ_TIMEOUT, Status, WebSocket,
-    WebSocketServer,
+    CloseCode, Config, Data, Deflate, Delivery, Gateway, Mode, PreServer, READ_TIMEOUT, Status,
+    WebSocket, WebSocketServer,
 };
 use std::process::Command;
 use std::thread;
@@ -54,15 +54,37 @@ fn python(script: &str, mode: &str, routes: fn(Gateway) -> Gateway) {
     let Some(python) = tool::tool("CSP_PYTHON") else {
         return;
     };
-    let gateway = routes(Gateway::bind("127.0.0.1:0", Config::default()).expect("bind"));
-    let url = format!("ws://{}", gateway.handle().local_addr());
-    let _running = gateway.spawn();
+    for config in configs() {
+        let compresses = config.deflate.is_some();
+        let gateway = routes(Gateway::bind("127.0.0.1:0", config).expect("bind"));
+        let url = format!("ws://{}", gateway.handle().local_addr());
+        let running = gateway.spawn();
 
-    let mut checks = Command::new(python);
-    checks.args([script, mode, &url]);
-    let ended = tool::finish(&mut checks, LIMIT);
-    println!("{}{}", ended.stdout, ended.stderr);
-    assert!(ended.status.success(), "{script} {mode}: {}", ended.status);
+        let mut checks = Command::new(&python);
+        checks.args([script, mode, &url]);
+        let ended = tool::finish(&mut checks, LIMIT);
+        println!("{}{}", ended.stdout, ended.stderr);
+        let status = ended.status;
+        assert!(status.success(), "{script} {mode} {compresses}: {status}");
+        running.handle().shutdown(Duration::ZERO);
+    }
+}
+
+/// The defaults; where it is built in also with compression, which these clients offer, once with each message alone
+/// and once with regard to those before it.
+fn configs() -> Vec<Config> {
+    let mut configs = vec![Config::default()];
+    if cfg!(feature = "deflate") {
+        for keeps in [false, true] {
+            let mut deflate = Deflate::default();
+            deflate.threshold = 1;
+            (deflate.context_takeover, deflate.client_context_takeover) = (keeps, keeps);
+            let mut config = Config::default();
+            config.deflate = Some(deflate);
+            configs.push(config);
+        }
+    }
+    configs
 }
 
 fn echo(ws: &mut WebSocket) -> Result<(), Status> {
