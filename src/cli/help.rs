@@ -40,6 +40,11 @@ Where:
   --deflate                  compress messages with clients that offer it (permessage-deflate); there in a build
                              with the feature deflate
 
+  --host NAME                a name that it goes by on a loopback address, besides local ones; may be repeated
+  --trusted-proxy ADDR       a proxy that says who its client is: an address, a network such as 10.0.0.0/8, or
+                             unix, whoever comes by the Unix socket; may be repeated
+  --proxy-protocol           every connection begins with a PROXY header, and only trusted proxies connect
+
   --tls-cert FILE            speak TLS with the certificate in this PEM file, and those that vouch for it behind
   --tls-key FILE             its private key; SIGHUP reads both files again
 

@@ -11,6 +11,7 @@ use super::stream::Stream;
 use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::counters::Tally;
+use crate::peer::Peer;
 use crate::proto::{CloseCode, Violation};
 use crate::status::Limit;
 use crate::why::Why;
@@ -88,6 +89,8 @@ pub(crate) struct Line {
     why: AtomicU16,
     /// Odd while a `send` is under way; each one adds two. Tells a stuck send from a busy one.
     sends: AtomicU32,
+    /// The client, if it is not who has the other end of the socket.
+    peer: OnceLock<Box<Peer>>,
     /// Who is to be called when somebody asks for the end, if it is a shared connection.
     shared: OnceLock<Weak<Shared>>,
 }
@@ -101,6 +104,7 @@ impl Line {
             asked: AtomicU8::new(0),
             why: AtomicU16::new(0),
             sends: AtomicU32::new(0),
+            peer: OnceLock::new(),
             shared: OnceLock::new(),
         }
     }
@@ -260,8 +264,16 @@ impl Line {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// The peer's address, for log lines.
+    /// The other end is a proxy's, and this its client.
+    pub(crate) fn set_peer(&self, peer: Peer) {
+        let _ = self.peer.set(Box::new(peer));
+    }
+
+    /// The client's address, for log lines.
     pub(crate) fn peer(&self) -> String {
+        if let Some(peer) = self.peer.get() {
+            return peer.to_string();
+        }
         let peer = self.stream.peer();
         peer.map_or_else(
             |_| "a client that is gone".to_owned(),
