@@ -250,6 +250,10 @@ fn hop(element: &[u8]) -> Option<Option<Hop>> {
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) || names.contains(&name) {
             return None;
         }
+        if !matches!(name.as_slice(), b"for" | b"proto") {
+            names.push(Vec::new());
+            continue;
+        }
         match name.as_slice() {
             b"for" => found.0 = node(&value, false),
             b"proto" => found.1 = Some(value.eq_ignore_ascii_case(b"https")),

@@ -104,21 +104,20 @@ impl Element {
     fn list(mut rest: &[u8], elements: &mut Vec<Element>) -> Option<()> {
         loop {
             let mut element = Element::default();
-            let mut names: Vec<Vec<u8>> = Vec::new();
+            let mut is_empty = true;
             loop {
                 rest = rest.trim_ascii_start();
-                if let Some(pair) = pair(&mut rest)? {
-                    let (name, value) = pair;
-                    // RFC 7239, 4: each parameter once in an element.
-                    if names.contains(&name) {
+                if let Some((name, value)) = pair(&mut rest)? {
+                    is_empty = false;
+                    let place = match name.as_slice() {
+                        b"for" => Some(&mut element.client),
+                        b"proto" => Some(&mut element.proto),
+                        _ => None,
+                    };
+                    // RFC 7239, 4: each parameter once in an element. That of others is nobody's business here.
+                    if place.is_some_and(|place| place.replace(value).is_some()) {
                         return None;
                     }
-                    match name.as_slice() {
-                        b"for" => element.client = Some(value),
-                        b"proto" => element.proto = Some(value),
-                        _ => {}
-                    }
-                    names.push(name);
                 }
                 rest = rest.trim_ascii_start();
                 match rest.split_first() {
@@ -126,7 +125,7 @@ impl Element {
                     _ => break,
                 }
             }
-            if !names.is_empty() {
+            if !is_empty {
                 elements.push(element);
             }
             match rest.split_first() {
@@ -320,7 +319,8 @@ mod tests {
             "Forwarded: for= 192.0.2.1",
             "Forwarded: for=192.0.2.1 by=10.0.0.1",
             "Forwarded: for=192.0.2.1;for=6.6.6.6",
-            "Forwarded: for=192.0.2.1;by=a;BY=b",
+            "Forwarded: for=192.0.2.1;FOR=192.0.2.1",
+            "Forwarded: for=192.0.2.1;proto=http;proto=http",
             "Forwarded: for=2001:db8::1",
             "Forwarded: for=\"2001:db8::1\"",
             "Forwarded: for=[2001:db8::1]",
