@@ -117,7 +117,7 @@ pub(super) fn open(host: &Host, line: &Arc<Line>, place: &Place, peer: Peer) -> 
 fn begin_tls(host: &Host, line: &Line, deadline: Instant) -> Result<(), No> {
     if let Some(certificate) = host.handle.certificate() {
         let write_timeout = host.handle.config().write_timeout;
-        line.begin_tls(certificate, b"", deadline, write_timeout)?;
+        line.begin_tls(certificate, deadline, write_timeout)?;
     }
     Ok(())
 }

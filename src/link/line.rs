@@ -109,12 +109,11 @@ impl Line {
         }
     }
 
-    /// The TLS handshake of a line that was made for it, all of it before `deadline`; `early` has been received already.
-    /// Its read timeout is another one afterwards, its write timeout `write_timeout`.
+    /// The TLS handshake of a line that was made for it, all of it before `deadline`. Its read timeout is
+    /// another one afterwards, its write timeout `write_timeout`.
     pub(crate) fn begin_tls(
         &self,
         certificate: &Certificate,
-        early: &[u8],
         deadline: Instant,
         write_timeout: Duration,
     ) -> Result<(), NoTls> {
@@ -123,10 +122,10 @@ impl Line {
             let set = |timeout| self.stream.set_write_timeout(timeout);
             let left = deadline.saturating_duration_since(Instant::now());
             set(Some(left)).map_err(|_| NoTls::Gone)?;
-            tls.begin(certificate.current(), early, deadline)?;
+            tls.begin(certificate.current(), deadline, || self.asked().is_some())?;
             return set(nonzero(write_timeout)).map_err(|_| NoTls::Gone);
         }
-        let _ = (certificate, early, deadline, write_timeout);
+        let _ = (certificate, deadline, write_timeout);
         Ok(())
     }
 
