@@ -1,6 +1,6 @@
 //! Every limit, deadline and policy of a gateway, with its default.
 
-use crate::proto::{Compression, Origins};
+use crate::proto::{Compression, Origins, TrustedProxies};
 use std::time::Duration;
 
 /// The limits, deadlines and policies of a gateway.
@@ -19,7 +19,7 @@ pub struct Config {
     /// Connections at once, those in the handshake included; one more is answered 503. Default 1,024.
     pub max_connections: usize,
     /// Connections at once from one address, for IPv6 from one network of 64 bits; one more is answered 503. Zero is
-    /// any number, which is what a gateway behind a proxy needs. Default 0.
+    /// any number, which is what a gateway behind a proxy that it does not trust needs. Default 0.
     pub max_connections_per_address: usize,
     /// How long a WebSocket may be open; then it is closed with 1001, up to a tenth earlier, so that not all who came at
     /// once come back at once. Zero is for good. Default 0.
@@ -56,6 +56,12 @@ pub struct Config {
     /// Names, besides `localhost` and the loopback addresses, that the `Host` of a request may have when the
     /// gateway listens on a loopback address (against DNS rebinding). Default: none.
     pub host_names: Vec<String>,
+    /// The proxies whose word counts on who their client is. They count in no limit for each address, their clients
+    /// do. Default: none.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether each connection has to begin with a PROXY header, of version 1 or 2, from one of
+    /// [`Config::trusted_proxies`]; anybody else is refused. Default: false.
+    pub proxy_protocol: bool,
     /// The session table's own part.
     pub sessions: SessionConfig,
     /// The part of shared WebSockets.
@@ -84,6 +90,8 @@ impl Default for Config {
             max_control_frames: 6_000,
             origins: Origins::default(),
             host_names: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
+            proxy_protocol: false,
             sessions: SessionConfig::default(),
             shared: SharedConfig::default(),
             deflate: None,

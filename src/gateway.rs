@@ -399,12 +399,24 @@ impl Acceptor {
         let config = self.handle.config();
         let tally = self.handle.tally();
         tally.accepted.add(1);
+        let proxy = config.trusted_proxies.trusts(peer.ip());
+        if config.proxy_protocol && !proxy {
+            tally.refused_strangers.add(1);
+            if let Some(suppressed) = self.host.refusals.pass() {
+                log::info!(
+                    "{peer}: refused reason=\"only trusted proxies connect here\"{suppressed}"
+                );
+            }
+            return;
+        }
+        // A proxy takes a place for each client, which counts instead once it is known.
+        let counted = peer.ip().filter(|_| !proxy);
         let line = Arc::new(Line::new(socket, Arc::clone(tally)));
         if let Err(error) = line.prepare(config) {
             log::debug!("{peer}: the connection was lost at once: {error}");
             return;
         }
-        let place = match self.handle.table().enter(&line, peer.ip(), config) {
+        let place = match self.handle.table().enter(&line, counted, config) {
             Ok(place) => place,
             Err(Status::Limit(limit)) => return self.refuse_for(limit, line, peer),
             Err(_) => {

@@ -38,7 +38,9 @@ pub use counters::{Counters, Flow};
 pub use gateway::{Gateway, Running};
 pub use handle::GatewayHandle;
 pub use id::{SessionId, WebSocketId};
-pub use proto::{CloseCode, CloseFrame, Compression, Data, Origins, Request, Violation};
+pub use proto::{
+    CloseCode, CloseFrame, Compression, Data, Origins, Request, TrustedProxies, Violation,
+};
 pub use raw::Raw;
 pub use remote::{RemoteGateway, RemoteInfo, RemoteWebSocket};
 pub use server::{Delivery, PreServer, WebSocketServer};

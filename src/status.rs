@@ -4,7 +4,7 @@
 //! 5xx the network or the gateway went away, 900 to 999 are the application's own. 7950 and 7951 are the
 //! original's. A released number never changes its meaning.
 
-use crate::proto::{CloseFrame, OriginError, Violation};
+use crate::proto::{CloseFrame, OriginError, ProxyError, Violation};
 use std::{fmt, io};
 
 /// What a call of this crate ends with when it does not end well.
@@ -134,6 +134,7 @@ numbered! {
         NotShared = 218, "this WebSocket is not shared: set_mode(Mode::Shared) in on_pre_server";
         SharedMode = 219, "messages() is for WebSockets with a thread of their own: a shared one has on_client_message";
         BadAddress = 220, "a gateway's address is neither unix:PATH nor HOST:PORT";
+        BadProxy = 221, "a trusted proxy is neither an IP address, a network such as 10.0.0.0/8, nor 'unix'";
     }
 }
 
@@ -284,6 +285,12 @@ impl From<OriginError> for Status {
     }
 }
 
+impl From<ProxyError> for Status {
+    fn from(_: ProxyError) -> Status {
+        Status::Misuse(Misuse::BadProxy)
+    }
+}
+
 impl From<Violation> for Status {
     fn from(violation: Violation) -> Status {
         match violation {
@@ -311,7 +318,7 @@ mod tests {
     #[test]
     fn numbers_never_change() {
         let misuse: Vec<u16> = Misuse::ALL.iter().map(|m| m.code()).collect();
-        assert_eq!(misuse, (201..=220).collect::<Vec<_>>());
+        assert_eq!(misuse, (201..=221).collect::<Vec<_>>());
         let limits: Vec<u16> = Limit::ALL.iter().map(|l| l.code()).collect();
         assert_eq!(limits, (301..=313).collect::<Vec<_>>());
         let cases = [

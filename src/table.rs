@@ -428,6 +428,23 @@ impl Place {
         self.number
     }
 
+    /// The address of the client is known now, and was not when the connection was let in: one more of it.
+    ///
+    /// # Errors
+    /// [`Limit::ConnectionsPerAddress`].
+    pub(crate) fn count(&self, ip: IpAddr, config: &Config) -> Result<(), Limit> {
+        let most = config.max_connections_per_address;
+        if most == 0 {
+            return Ok(());
+        }
+        let mut entries = lock(&self.table.entries);
+        if !entries.addresses.has_room(ip, most) {
+            return Err(Limit::ConnectionsPerAddress);
+        }
+        entries.addresses.enter(self.number, ip);
+        Ok(())
+    }
+
     /// From now on it is a WebSocket. To be called once the 101 has been written.
     pub(crate) fn register(&self, card: &Arc<Card>, shared: Option<&Arc<Shared>>) {
         let mut entries = lock(&self.table.entries);

@@ -44,6 +44,7 @@ bodies! {
     differential: frames_with_limits;
     handshake: head;
     control: control_requests;
+    proxy: introductions;
 }
 
 #[cfg(feature = "deflate")]
@@ -255,6 +256,63 @@ impl Random {
             let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
             let at = end.map_or(bytes.len(), |end| end + 2);
             bytes.splice(at..at, lines);
+        }
+        bytes
+    }
+
+    /// A PROXY header and headers that name clients, good ones, with up to three small changes.
+    fn introductions(&mut self) -> Vec<u8> {
+        const HEADERS: [&[u8]; 7] = [
+            b"",
+            b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n",
+            b"PROXY TCP6 2001:db8::7 ::ffff:10.0.0.1 4711 80\r\n",
+            b"PROXY UNKNOWN x\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0e\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\0\x50\x04\0",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x50\0\x51",
+            b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+        ];
+        const HOPS: [&str; 10] = [
+            "10.0.0.1",
+            "192.0.2.7",
+            "6.6.6.6:66",
+            "fd00::1",
+            "[2001:db8::7]:4711",
+            "unknown",
+            "_hidden:_port",
+            "::ffff:10.0.0.2",
+            "nonsense",
+            "",
+        ];
+        const BYTES: &[u8] = b"\r\n\t\0 :,;=[]\"\\_0A\xff";
+        let mut bytes = vec![3, 1, 7, 32];
+        bytes.extend(HEADERS[self.below(HEADERS.len())]);
+        for _ in 0..self.below(4) {
+            let name = ["X-Forwarded-For", "Forwarded", "X-Forwarded-Proto"][self.below(3)];
+            let mut line = format!("{name}: ");
+            for _ in 0..self.below(5) {
+                let hop = HOPS[self.below(HOPS.len())];
+                line += &match (name, hop.contains([':', '['])) {
+                    ("X-Forwarded-Proto", _) => "https".to_owned(),
+                    ("X-Forwarded-For", _) => hop.to_owned(),
+                    (_, true) => format!("proto=https; for=\"{hop}\""),
+                    (_, false) => format!("For={hop};proto=http;by=\"a,\\\"b\""),
+                };
+                line += [",", ", ", " , "][self.below(3)];
+            }
+            bytes.extend((line + "\r\n").bytes());
+        }
+        // The last line ends with the head.
+        if bytes.ends_with(b"\r\n") && bytes.len() > 4 && self.one_in(2) {
+            bytes.truncate(bytes.len() - 2);
+        }
+        for _ in 0..self.below(4) {
+            let (at, byte) = (self.below(bytes.len()), BYTES[self.below(BYTES.len())]);
+            match self.below(4) {
+                0 => bytes.insert(at, byte),
+                1 if bytes.len() > 1 => drop(bytes.remove(at)),
+                2 => bytes.truncate(at.max(1)),
+                _ => bytes[at] = byte,
+            }
         }
         bytes
     }

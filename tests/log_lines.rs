@@ -68,6 +68,30 @@ fn react(ws: &mut WebSocket, data: &Data) -> Result<(), Status> {
     }
 }
 
+/// Lines of every level name the client, and not the proxy that it comes through.
+#[test]
+fn who_is_given_up_is_named_as_its_proxy_names_it() {
+    listen();
+    for mode in [Mode::Dedicated, Mode::Shared] {
+        let hasty = config(|c| {
+            c.trusted_proxies.allow("127.0.0.1").expect("a proxy");
+            c.ping_interval = Duration::from_millis(50);
+            c.pong_timeout = Duration::from_millis(50);
+        });
+        let served = serve(hasty, move || Each(mode, react));
+        let request = Handshake::to(served.addr(), "/");
+        let client = format!("192.0.2.{}", mode as u8 + 77);
+        let mut silent = request.header("X-Forwarded-For", &client).connect();
+        silent.expect_hang_up();
+        until("it is said", || {
+            let lines = LOG.0.lock().expect("the log");
+            let start = format!("{client}:0: ");
+            let mut lines = lines.iter().filter(|(_, line)| line.starts_with(&start));
+            lines.any(|(_, line)| line.contains("ping"))
+        });
+    }
+}
+
 /// The life of one WebSocket: insists on one line at its beginning and one at its end, in their exact form, and gives
 /// `why=…`, the codes, the reason, and the counts of the latter. `more` lines of a server's faults may stand between.
 fn life(

@@ -54,7 +54,7 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
     assert!(config.deflate.is_none());
     let (timeout, quoted) = (sessions.timeout, |s: &str| format!("`{s}`"));
     assert_eq!(config.origins.to_string(), "same");
-    assert!(config.host_names.is_empty());
+    assert!(config.host_names.is_empty() && !config.proxy_protocol);
     let defaults = [
         ("max_connections", count(config.max_connections)),
         ("max_connections_per_address", "0: any number".to_owned()),
@@ -78,6 +78,8 @@ fn every_field_of_the_configuration_is_listed_with_its_default() {
         ),
         ("origins", "same host and port".to_owned()),
         ("host_names", "none".to_owned()),
+        ("trusted_proxies", config.trusted_proxies.to_string()),
+        ("proxy_protocol", "off".to_owned()),
         ("sessions.cookie", quoted(&sessions.cookie)),
         ("sessions.path", quoted(&sessions.path)),
         ("sessions.secure", sessions.secure.to_string()),
@@ -155,7 +157,7 @@ fn every_attack_is_listed_with_its_defence_its_limit_and_its_test() {
         }
     }
     assert!(listed.is_sorted(), "{listed:?}");
-    assert_eq!(listed, (1..=75).collect::<Vec<u8>>());
+    assert_eq!(listed, (1..=76).collect::<Vec<u8>>());
 }
 
 /// `field (default)`, as the table of limits has it; a field is what is quoted and all in lower case.

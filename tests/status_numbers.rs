@@ -10,7 +10,7 @@ use csp_websocket::Deflate;
 use csp_websocket::{
     CloseCode, Config, Data, Gateway, GwClientAddress, Limit, Misuse, Mode, Origins, PreServer,
     READ_LEN, READ_TIMEOUT, Refusal, Session, SessionConfig, SessionEvents, SessionTable,
-    SlowConsumer, Status, WebSocket, WebSocketId, WebSocketServer,
+    SlowConsumer, Status, TrustedProxies, WebSocket, WebSocketId, WebSocketServer,
 };
 use serve::{config, serve, told};
 use std::net::TcpListener;
@@ -136,6 +136,10 @@ const MISUSE: &[Row] = &[
         "localhost"
             .parse::<GwClientAddress>()
             .expect_err("no status")
+    }),
+    (221, "a proxy that is a name", || {
+        let allowed = TrustedProxies::default().allow("proxy.example");
+        allowed.expect_err("no status").into()
     }),
     (215, "a session ended within its own start", || {
         struct Ends(SessionTable);

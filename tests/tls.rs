@@ -454,3 +454,81 @@ impl Drop for Directory {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+// ------------------------------------------------------------------------------------------- behind a proxy
+
+const PROXY_HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+
+fn behind_a_proxy(change: impl FnOnce(&mut csp_websocket::Config)) -> Served {
+    serve_with(|c| {
+        c.trusted_proxies.allow("127.0.0.1").expect("a proxy");
+        c.proxy_protocol = true;
+        change(c);
+    })
+}
+
+/// A connection that a PROXY header has come over, in one packet with the beginning of a TLS handshake.
+fn introduced(addr: SocketAddr) -> (TcpStream, ClientConnection) {
+    let mut socket = TcpStream::connect(addr).expect("a connection");
+    socket.set_read_timeout(Some(SOON)).expect("a time-out");
+    let mut tls = tunnel::client(&tunnel::client_config());
+    let mut first = PROXY_HEADER.to_vec();
+    tls.write_tls(&mut first).expect("a hello");
+    socket.write_all(&first).expect("sent");
+    (socket, tls)
+}
+
+#[test]
+fn a_proxy_header_comes_before_the_handshake_and_takes_none_of_it() {
+    let served = behind_a_proxy(|_| {});
+    for path in ["/", "/shared"] {
+        let (mut socket, mut tls) = introduced(served.addr());
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket).expect("a handshake");
+        }
+        let mut tls = StreamOwned::new(tls, socket);
+        upgrade(&mut tls, served.addr(), path);
+        let listed = served.handle().websockets();
+        assert_eq!(listed[0].peer_addr.to_string(), "192.0.2.7:4711");
+        drop(tls);
+        served.until_empty();
+    }
+    // Within TLS it is none.
+    assert!(dial_with(served.addr(), &tunnel::client_config()).is_err());
+    until("it is counted", || {
+        served.handle().counters().refused["proxy_header"] == 1
+    });
+}
+
+#[test]
+fn whoever_has_a_connection_too_many_is_told_nothing_before_the_handshake() {
+    let served = behind_a_proxy(|c| c.max_connections_per_address = 1);
+    let (mut socket, mut tls) = introduced(served.addr());
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket).expect("a handshake");
+    }
+    let (mut socket, _) = introduced(served.addr());
+    let end = socket.read(&mut [0]);
+    assert!(
+        !matches!(end, Ok(1..)),
+        "it says something in plain: {end:?}"
+    );
+    let refused = served.handle().counters().refused;
+    assert_eq!(refused["connections_per_address"], 1);
+}
+
+#[test]
+fn a_stop_ends_a_handshake_that_stalls_at_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("csp-tls-{}", std::process::id()));
+    let slow = config(|c| c.handshake_timeout = 20 * SOON);
+    let served = secured(Gateway::bind_unix(&path, slow).expect("bind"));
+    let mut socket = std::os::unix::net::UnixStream::connect(&path).expect("a connection");
+    socket.write_all(&[22, 3, 1]).expect("half a hello");
+    until("it is there", || {
+        served.handle().counters().connections == 1
+    });
+    let begun = std::time::Instant::now();
+    served.handle().shutdown(20 * SOON);
+    assert!(begun.elapsed() < SOON);
+    assert_eq!(socket.read(&mut [0]).expect("the end"), 0);
+}

@@ -12,10 +12,10 @@ use control_client::Folder;
 use csp_websocket::{CloseCode, Config, Data, Gateway, Mode, Status, WebSocket};
 use serve::{SOON, Served, config, run, told, until};
 use sharing::Each;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -158,6 +158,27 @@ fn who_is_read_from_another_side_is_woken_in_time() {
 }
 
 #[test]
+fn a_thread_that_reads_for_a_channel_ends_with_its_server() {
+    let folder = Folder::new();
+    let gateway = Gateway::bind_unix(folder.path("web"), Config::default()).expect("bind");
+    let served = run(gateway.route("/", || {
+        |ws: &mut WebSocket| {
+            let messages = ws.messages()?;
+            let first = messages.recv().expect("a message")?;
+            ws.write_data(&first)
+        }
+    }));
+    let begun = Instant::now();
+    let mut client = open(&folder.path("web"));
+    client.text("hello");
+    client.expect_text("hello");
+    client.expect_close(1000);
+    client.expect_eof();
+    served.until_empty();
+    assert!(begun.elapsed() < Config::default().close_timeout);
+}
+
+#[test]
 fn a_stop_reaches_who_is_silent_and_who_never_stops_talking() {
     for mode in MODES {
         let site = site(mode, Config::default());
@@ -240,6 +261,13 @@ fn its_file_is_for_user_and_group_and_goes_with_the_gateway() {
     let handle = served.handle().clone();
     drop(served);
     assert_eq!(folder.names(), Vec::<String>::new());
+
+    // In a directory that gives its group to what is made there, the socket has that group. Only root can try.
+    if chown(folder.path(""), None, Some(1)).is_ok() {
+        fs::set_permissions(folder.path(""), Permissions::from_mode(0o2750)).unwrap();
+        let _gateway = Gateway::bind_unix(&path, Config::default()).expect("bind");
+        assert_eq!(fs::metadata(&path).unwrap().gid(), 1);
+    }
 
     // Nor does one stay behind that never ran, though somebody holds its handle.
     let gateway = Gateway::bind_unix(&path, Config::default()).expect("bind");

@@ -15,7 +15,7 @@
 //! cargo fuzz run -s none conn fuzz/corpus/conn fuzz/seeds/conn -- -max_len=4096 -max_total_time=600
 //! ```
 //!
-//! `handshake` and `control` want `-max_len=20000`, to get past their limits. `-s none` switches off the address sanitizer, which
+//! `handshake`, `control` and `proxy` want `-max_len=20000`, to get past their limits. `-s none` switches off the address sanitizer, which
 //! finds little where there is no unsafe code and makes every input several times slower. Debug assertions and
 //! overflow checks are on. A crash lands in `fuzz/artifacts`: minimise it (`cargo fuzz tmin -s none conn FILE`), give
 //! it a name that tells what went wrong, and commit it to `fuzz/regressions/conn/` with the fix.
@@ -29,6 +29,7 @@ pub mod handshake;
 pub mod header;
 pub mod mask;
 pub mod ops;
+pub mod proxy;
 pub mod utf8;
 
 mod http;

@@ -2,6 +2,7 @@
 
 use super::apps::App;
 use super::remote::{self, Remote};
+use csp_websocket::proto::host_is_local;
 use csp_websocket::{Config, Deflate, GwClientAddress};
 use lexopt::prelude::*;
 use lexopt::{Error, Parser};
@@ -119,6 +120,20 @@ pub(super) fn parse(mut words: Parser) -> Result<Wish, Error> {
                 let allowed = config.origins.allow(&origin);
                 allowed.map_err(|why| format!("--origin {origin:?}: {why}"))?;
             }
+            Long("host") => {
+                let name = words.value()?.string()?;
+                // A name that is none would not even match itself.
+                if !host_is_local(&name, std::slice::from_ref(&name)) {
+                    return Err(format!("--host {name:?}: not a host name, nor HOST:PORT").into());
+                }
+                config.host_names.push(name);
+            }
+            Long("trusted-proxy") => {
+                let proxy = words.value()?.string()?;
+                let allowed = config.trusted_proxies.allow(&proxy);
+                allowed.map_err(|why| format!("--trusted-proxy {proxy:?}: {why}"))?;
+            }
+            Long("proxy-protocol") => config.proxy_protocol = true,
             Long("route") => {
                 let (path, app) = route(&words.value()?.string()?)?;
                 if routes.insert(path.clone(), app).is_some() {
@@ -263,6 +278,10 @@ mod tests {
             "--origin=https://a.example",
             "--origin",
             "null",
+            "--host=app.example.com",
+            "--trusted-proxy=10.0.0.0/8",
+            "--trusted-proxy=unix",
+            "--proxy-protocol",
             "--route=/a=b=clock",
             "--route=/echo=raw-echo",
             "--control=unix:/c",
@@ -292,6 +311,9 @@ mod tests {
         assert_eq!(wish.config.sessions.timeout, Duration::from_secs(7));
         let origins = wish.config.origins.to_string();
         assert_eq!(origins, "same https://a.example null");
+        assert_eq!(wish.config.host_names, ["app.example.com"]);
+        assert_eq!(wish.config.trusted_proxies.to_string(), "10.0.0.0/8 unix");
+        assert!(wish.config.proxy_protocol);
         assert_eq!(wish.routes["/a=b"], App::Clock);
         assert_eq!(
             wish.routes["/echo"],
@@ -362,6 +384,9 @@ mod tests {
             (&["--session-timeout="], "--session-timeout"),
             (&["--origin=a.example"], "a.example"),
             (&["--origin=https://a.example/"], "scheme://host"),
+            (&["--host=https://app.example"], "not a host name"),
+            (&["--trusted-proxy=proxy.example"], "10.0.0.0/8"),
+            (&["--proxy-protocol=v2"], "--proxy-protocol"),
             (&["--route=/x"], "PATH=APP"),
             (&["--route=x=echo"], "x=echo"),
             (&["--route=/x?y=echo"], "/x?y"),

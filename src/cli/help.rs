@@ -40,6 +40,11 @@ Where:
   --deflate                  compress messages with clients that offer it (permessage-deflate); there in a build
                              with the feature deflate
 
+  --host NAME                a name that it goes by on a loopback address, besides local ones; may be repeated
+  --trusted-proxy ADDR       a proxy that says who its client is: an address, a network such as 10.0.0.0/8, or
+                             unix, whoever comes by the Unix socket; may be repeated
+  --proxy-protocol           every connection begins with a PROXY header, and only trusted proxies connect
+
   --tls-cert FILE            speak TLS with the certificate in this PEM file, and those that vouch for it behind
   --tls-key FILE             its private key; SIGHUP reads both files again
 
@@ -85,7 +90,7 @@ Examples:
   printf hello | csp-websocket send --gateway unix:$HOME/control --id ID
   csp-websocket --route /talk=echo --origin https://app.example.com
 
-Listening on a loopback address, it answers only to local names in Host. On any other address, everyone who
+Listening on a loopback address, it answers only to local names in Host and those of --host. On any other address, everyone who
 reaches this machine can connect.
 
 Log lines go to standard error. RUST_LOG chooses them: warn, info (the default), debug, csp_websocket=trace.

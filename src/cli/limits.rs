@@ -38,6 +38,8 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         ),
         ("origins", config.origins.to_string()),
         ("host_names", listed(&config.host_names)),
+        ("trusted_proxies", config.trusted_proxies.to_string()),
+        ("proxy_protocol", on(config.proxy_protocol)),
         ("sessions.cookie", cookie(&sessions.cookie)),
         ("sessions.path", sessions.path.clone()),
         ("sessions.secure", sessions.secure.to_string()),
@@ -96,6 +98,10 @@ fn number(number: usize) -> String {
         0 => "off".to_owned(),
         number => number.to_string(),
     }
+}
+
+fn on(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
 }
 
 fn cookie(name: &str) -> String {

@@ -41,6 +41,10 @@ pub(crate) struct Tally {
     pub(crate) accepted: Count,
     /// Connections that got no thread because the gateway stops.
     pub(crate) refused_stopping: Count,
+    /// Connections of others than the trusted proxies, where only these may connect.
+    pub(crate) refused_strangers: Count,
+    /// Connections that did not begin with a PROXY header as they should have.
+    pub(crate) refused_proxy_headers: Count,
     /// Connections that were accepted with the reserve.
     pub(crate) refused_descriptors: Count,
     refused: Counts,
@@ -177,6 +181,8 @@ impl Default for Tally {
             shards: Default::default(),
             accepted: Count::default(),
             refused_stopping: Count::default(),
+            refused_strangers: Count::default(),
+            refused_proxy_headers: Count::default(),
             refused_descriptors: Count::default(),
             refused: Counts::of(Limit::ALL.len()),
             handshakes: Counts::of(STATUSES),
@@ -299,6 +305,8 @@ impl Tally {
             refused.entry(name_of(limit)).or_default();
         }
         refused.insert("stopping".to_owned(), self.refused_stopping.read());
+        refused.insert("stranger".to_owned(), self.refused_strangers.read());
+        refused.insert("proxy_header".to_owned(), self.refused_proxy_headers.read());
         refused.insert("descriptors".to_owned(), self.refused_descriptors.read());
         let mut handshakes = self.handshakes.read(100..);
         handshakes.retain(|status, count| *count > 0 || *status == 101);

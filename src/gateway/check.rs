@@ -25,7 +25,7 @@ pub(super) fn check(config: &Config, ip: Option<IpAddr>) -> Result<(), Status> {
     }
     if config.max_connections_per_address == 0 && ip.is_some_and(|ip| !ip.is_loopback()) {
         log::warn!(
-            "configuration: max_connections_per_address is off: one client can take every place (behind a proxy that limits them it has to be)"
+            "configuration: max_connections_per_address is off: one client can take every place (behind a proxy that is not among trusted_proxies it has to be)"
         );
     }
     Ok(())
@@ -46,7 +46,7 @@ fn told(sentences: &[Sentence]) -> impl Iterator<Item = &'static str> {
     told.map(|(_, sentence)| *sentence)
 }
 
-fn complaints(config: &Config) -> [Sentence; 10] {
+fn complaints(config: &Config) -> [Sentence; 11] {
     [
         (
             config.max_connections == 0,
@@ -77,6 +77,10 @@ fn complaints(config: &Config) -> [Sentence; 10] {
             "sessions.cookie or sessions.path cannot stand in a header",
         ),
         (
+            config.proxy_protocol && config.trusted_proxies.is_empty(),
+            "proxy_protocol is on and trusted_proxies is empty: nobody could connect",
+        ),
+        (
             config.origins.is_open() && !config.sessions.cookie.is_empty(),
             "pages of any origin may connect, and sessions.cookie would have them act as their visitors: list the origins, or empty sessions.cookie",
         ),
@@ -94,11 +98,15 @@ fn complaints(config: &Config) -> [Sentence; 10] {
     ]
 }
 
-fn warnings(config: &Config) -> [Sentence; 6] {
+fn warnings(config: &Config) -> [Sentence; 7] {
     [
         (
             config.origins.is_open(),
             "pages of any origin may open WebSockets here",
+        ),
+        (
+            config.trusted_proxies.is_open(),
+            "trusted_proxies has every address: each client can say that it is somebody else",
         ),
         (
             config.ping_interval.is_zero(),
@@ -134,6 +142,7 @@ mod tests {
         assert_eq!(config.warnings(), Vec::<&str>::new());
         config.origins.allow_any_origin_dangerously();
         config.sessions.cookie.clear();
+        config.trusted_proxies.allow("0.0.0.0/0").unwrap();
         config.max_control_frames = 0;
         for time in [
             &mut config.ping_interval,
@@ -143,7 +152,7 @@ mod tests {
         ] {
             *time = Duration::ZERO;
         }
-        assert_eq!(config.warnings().len(), 6);
+        assert_eq!(config.warnings().len(), 7);
         assert_eq!(told(&complaints(&config)).count(), 0);
     }
 }

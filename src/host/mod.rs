@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  open        a new connection becomes a WebSocket, or is told no
+//!  client      who that is, where proxies stand between
 //!  dedicated   the life of a WebSocket that has a thread of its own
 //!  shared      the life of one that has none, and the pool that serves it
 //!  ended       what follows a call of the server, and the end, for both
@@ -11,6 +12,7 @@
 //!  reserve     the descriptor that is kept back for a no
 //! ```
 
+mod client;
 mod dedicated;
 mod ended;
 #[cfg(test)]

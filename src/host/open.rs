@@ -1,5 +1,6 @@
 //! From an accepted connection to a WebSocket: request head, route, session, `on_pre_server`, the 101.
 
+use super::client::Introduction;
 use super::lines::Shown;
 use super::{Host, Page, Panicked, guarded};
 use crate::config::Config;
@@ -7,14 +8,15 @@ use crate::id::WebSocketId;
 use crate::link::{Dedicated, Line, Link, NoTls, Shared, SharedEnd, Timing, is_timeout};
 use crate::peer::Peer;
 use crate::proto::{
-    Compression, Conn, Head, Limits, Rejection, Request, Upgrade, answer, host_is_local,
-    is_upgrade, upgrade,
+    Compression, Conn, Head, Limits, ProxyHeaderError, Rejection, Request, Upgrade, answer,
+    host_is_local, is_upgrade, upgrade,
 };
 use crate::server::{Choice, PreServer, WebSocketServer};
 use crate::session::{Attached, Session};
 use crate::status::{Limit, Misuse, Status};
 use crate::table::{Card, Mode, Place};
 use crate::websocket::WebSocket;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,13 +32,17 @@ pub(super) struct Opened {
 }
 
 /// Why there is no WebSocket.
-enum No {
+pub(super) enum No {
     /// The handshake says no by itself.
     Rejected(Rejection),
     /// The application said no: an HTTP status and a text.
     Refused(u16, String),
     /// The application met an error, which is not the client's business.
     Failed(Status),
+    /// The client has as many connections as it may.
+    Full(Limit),
+    /// There is no telling what whoever connects speaks: it is told nothing.
+    BadProxyHeader(ProxyHeaderError),
     /// The request did not come in time: there is nobody to answer.
     Late,
     /// The client is gone.
@@ -64,14 +70,26 @@ impl From<NoTls> for No {
 
 /// Reads the request and answers it; a WebSocket comes out if the answer was 101.
 pub(super) fn open(host: &Host, line: &Arc<Line>, place: &Place, peer: Peer) -> Option<Opened> {
+    let deadline = Instant::now() + host.handle.config().handshake_timeout;
     let mut head = Head::new();
-    let request = match receive(host, line, &mut head) {
+    let mut client = Introduction::new(host, line, place, peer);
+    let request = client
+        .by_proxy_header(deadline)
+        .and_then(|()| begin_tls(host, line, deadline))
+        .and_then(|()| receive(line, &mut head, deadline));
+    let request = match request {
         Ok(request) => request,
         Err(no) => {
-            say_no(host, line, peer, None, no);
+            say_no(host, line, client.peer, None, no);
             return None;
         }
     };
+    let introduced = client.by_headers(&request);
+    let Introduction { peer, https, .. } = client;
+    if let Err(no) = introduced {
+        say_no(host, line, peer, Some(&request), no);
+        return None;
+    }
     if let Some(page) = page(host, &request) {
         log::debug!("{peer} {}: page", Shown(request.path()));
         let answer = answer::page(&request, &page.content_type, &page.body);
@@ -83,6 +101,7 @@ pub(super) fn open(host: &Host, line: &Arc<Line>, place: &Place, peer: Peer) -> 
         line,
         place,
         peer,
+        https,
         request: &request,
     };
     match handshake.accept(&head.rest()) {
@@ -94,14 +113,32 @@ pub(super) fn open(host: &Host, line: &Arc<Line>, place: &Place, peer: Peer) -> 
     }
 }
 
-/// Reads the request head, after the TLS handshake if there is one. One deadline for all of it: the socket's time-out
-/// shrinks to what is left.
-fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
-    let config = host.handle.config();
-    let deadline = Instant::now() + config.handshake_timeout;
+/// The TLS handshake, if there is to be one. What has come before it was taken to the last byte.
+fn begin_tls(host: &Host, line: &Line, deadline: Instant) -> Result<(), No> {
     if let Some(certificate) = host.handle.certificate() {
-        line.begin_tls(certificate, b"", deadline, config.write_timeout)?;
+        let write_timeout = host.handle.config().write_timeout;
+        line.begin_tls(certificate, deadline, write_timeout)?;
     }
+    Ok(())
+}
+
+/// Reads the request head.
+fn receive(line: &Line, head: &mut Head, deadline: Instant) -> Result<Request, No> {
+    loop {
+        match recv_by(line, head.space(), deadline)? {
+            0 if head.is_empty() => return Err(No::Gone("the client left without a request")),
+            0 => return Err(No::Gone("the client left within its request")),
+            n => head.filled(n),
+        }
+        if let Some(request) = head.poll()? {
+            return Ok(request);
+        }
+    }
+}
+
+/// One receive; 0 if the peer has left. There is one deadline for all that comes before the 101: the socket's time-out
+/// shrinks to what is left of it.
+pub(super) fn recv_by(line: &Line, space: &mut [u8], deadline: Instant) -> Result<usize, No> {
     loop {
         if line.asked().is_some() {
             return Err(Rejection::Stopping.into());
@@ -113,16 +150,11 @@ fn receive(host: &Host, line: &Line, head: &mut Head) -> Result<Request, No> {
         if line.set_read_timeout(Some(left)).is_err() {
             return Err(No::Gone("the connection was lost"));
         }
-        match line.recv(head.space()) {
-            Ok(0) if line.asked().is_some() => continue,
-            Ok(0) if head.is_empty() => return Err(No::Gone("the client left without a request")),
-            Ok(0) => return Err(No::Gone("the client left within its request")),
-            Ok(n) => head.filled(n),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted || is_timeout(&e) => continue,
+        match line.recv(space) {
+            Ok(0) if line.asked().is_some() => {}
+            Ok(n) => return Ok(n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted || is_timeout(&e) => {}
             Err(_) => return Err(No::Gone("the connection was lost")),
-        }
-        if let Some(request) = head.poll()? {
-            return Ok(request);
         }
     }
 }
@@ -149,6 +181,8 @@ struct Handshake<'a> {
     line: &'a Arc<Line>,
     place: &'a Place,
     peer: Peer,
+    /// The client came to its proxy by TLS.
+    https: bool,
     request: &'a Request,
 }
 
@@ -205,7 +239,7 @@ impl Handshake<'_> {
                 .map_err(no)?;
             let mut choice = self.pre_server(server, &id, &session)?;
             if started {
-                let cookie = handle.sessions().set_cookie(&session);
+                let cookie = handle.sessions().set_cookie_of(&session, self.https);
                 choice.headers.push(("Set-Cookie".to_owned(), cookie));
             }
             let conn = self.conn(upgrade, &choice);
@@ -415,6 +449,22 @@ fn say_no(host: &Host, line: &Line, peer: Peer, request: Option<&Request>, no: N
             }
             return;
         }
+        No::BadProxyHeader(error) => {
+            tally.refused_proxy_headers.add(1);
+            return say_nothing(host, peer, &error);
+        }
+        No::Full(limit) => {
+            match request {
+                Some(_) => tally.hit(limit),
+                None => tally.refused(limit),
+            }
+            if request.is_none() && line.is_tls() {
+                // Before the TLS handshake nothing can be said.
+                return say_nothing(host, peer, &limit);
+            }
+            let answer = answer::rejected(Rejection::Busy, request);
+            (Rejection::Busy.status(), limit.to_string(), answer)
+        }
         No::Rejected(rejection) => {
             let answer = answer::rejected(rejection, request);
             (rejection.status(), rejection.to_string(), answer)
@@ -439,6 +489,13 @@ fn say_no(host: &Host, line: &Line, peer: Peer, request: Option<&Request>, no: N
         );
     }
     part_with(host, line, status, &answer);
+}
+
+/// Logs a connection that is refused without an answer.
+fn say_nothing(host: &Host, peer: Peer, reason: &dyn fmt::Display) {
+    if let Some(suppressed) = host.refusals.pass() {
+        log::info!("{peer}: refused reason=\"{reason}\"{suppressed}");
+    }
 }
 
 /// The status and the answer where `on_pre_server` returned an error, or the system has no random bits for an ID.

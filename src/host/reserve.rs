@@ -52,10 +52,19 @@ fn open() -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unix::UnixDoor;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
     use std::thread;
     use std::time::Duration;
+
+    fn says_no(reserve: &Reserve, listener: &Listener, mut client: impl Read) {
+        assert!(reserve.refuse_one(listener, &Arc::default()));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
 
     #[test]
     fn it_says_no_to_one_who_waits_and_waits_for_nobody() {
@@ -63,20 +72,27 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let listener = Listener::Tcp(listener);
         let reserve = Reserve::new();
-        let tally = Arc::default();
-        let mut client = TcpStream::connect(addr).unwrap();
-        assert!(reserve.refuse_one(&listener, &tally));
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        says_no(&reserve, &listener, TcpStream::connect(addr).unwrap());
 
         let late = thread::spawn(move || {
             thread::sleep(Duration::from_millis(100));
             TcpStream::connect(addr)
         });
-        assert!(!reserve.refuse_one(&listener, &tally));
+        assert!(!reserve.refuse_one(&listener, &Arc::default()));
         // Afterwards the listener waits again.
         listener.accept().unwrap();
         late.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn it_says_no_at_a_unix_socket() {
+        let name = format!("csp-reserve-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = Listener::Unix(Arc::new(UnixDoor::bind(&path, 0o600).unwrap()));
+        let reserve = Reserve::new();
+        says_no(&reserve, &listener, UnixStream::connect(&path).unwrap());
+        assert!(!reserve.refuse_one(&listener, &Arc::default()));
+        drop(listener);
+        assert!(!path.exists());
     }
 }

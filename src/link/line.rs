@@ -11,6 +11,7 @@ use super::stream::Stream;
 use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::counters::Tally;
+use crate::peer::Peer;
 use crate::proto::{CloseCode, Violation};
 use crate::status::Limit;
 use crate::why::Why;
@@ -88,6 +89,8 @@ pub(crate) struct Line {
     why: AtomicU16,
     /// Odd while a `send` is under way; each one adds two. Tells a stuck send from a busy one.
     sends: AtomicU32,
+    /// The client, if it is not who has the other end of the socket.
+    peer: OnceLock<Box<Peer>>,
     /// Who is to be called when somebody asks for the end, if it is a shared connection.
     shared: OnceLock<Weak<Shared>>,
 }
@@ -101,16 +104,16 @@ impl Line {
             asked: AtomicU8::new(0),
             why: AtomicU16::new(0),
             sends: AtomicU32::new(0),
+            peer: OnceLock::new(),
             shared: OnceLock::new(),
         }
     }
 
-    /// The TLS handshake of a line that was made for it, all of it before `deadline`; `early` has been received already.
-    /// Its read timeout is another one afterwards, its write timeout `write_timeout`.
+    /// The TLS handshake of a line that was made for it, all of it before `deadline`. Its read timeout is
+    /// another one afterwards, its write timeout `write_timeout`.
     pub(crate) fn begin_tls(
         &self,
         certificate: &Certificate,
-        early: &[u8],
         deadline: Instant,
         write_timeout: Duration,
     ) -> Result<(), NoTls> {
@@ -119,10 +122,10 @@ impl Line {
             let set = |timeout| self.stream.set_write_timeout(timeout);
             let left = deadline.saturating_duration_since(Instant::now());
             set(Some(left)).map_err(|_| NoTls::Gone)?;
-            tls.begin(certificate.current(), early, deadline)?;
+            tls.begin(certificate.current(), deadline, || self.asked().is_some())?;
             return set(nonzero(write_timeout)).map_err(|_| NoTls::Gone);
         }
-        let _ = (certificate, early, deadline, write_timeout);
+        let _ = (certificate, deadline, write_timeout);
         Ok(())
     }
 
@@ -260,8 +263,16 @@ impl Line {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// The peer's address, for log lines.
+    /// The other end is a proxy's, and this its client.
+    pub(crate) fn set_peer(&self, peer: Peer) {
+        let _ = self.peer.set(Box::new(peer));
+    }
+
+    /// The client's address, for log lines.
     pub(crate) fn peer(&self) -> String {
+        if let Some(peer) = self.peer.get() {
+            return peer.to_string();
+        }
         let peer = self.stream.peer();
         peer.map_or_else(
             |_| "a client that is gone".to_owned(),

@@ -66,15 +66,14 @@ impl Tls {
     }
 
     /// The handshake, all of it before `deadline`: each turn of the loop waits for more of the client, and none beyond
-    /// the deadline. `early` has been received already. To be called once.
+    /// the deadline, nor once the connection is `asked` to end. To be called once.
     pub(super) fn begin(
         &self,
         config: Arc<ServerConfig>,
-        early: &[u8],
         deadline: Instant,
+        asked: impl Fn() -> bool,
     ) -> Result<(), NoTls> {
         let mut incoming = lock(&self.incoming);
-        incoming.put(early);
         let mut first = true;
         let mut session = ServerConnection::new(config).map_err(failed)?;
         let begun = loop {
@@ -92,15 +91,24 @@ impl Tls {
             if !session.is_handshaking() {
                 break session;
             }
-            self.wait_for(&mut incoming, deadline)?;
+            self.wait_for(&mut incoming, deadline, &asked)?;
         };
         let _ = self.session.set(Mutex::new(begun));
         Ok(())
     }
 
     /// Receives more of a handshake.
-    fn wait_for(&self, incoming: &mut Inbox, deadline: Instant) -> Result<(), NoTls> {
+    fn wait_for(
+        &self,
+        incoming: &mut Inbox,
+        deadline: Instant,
+        asked: &impl Fn() -> bool,
+    ) -> Result<(), NoTls> {
         loop {
+            // Not every socket ends its stream then.
+            if asked() {
+                return Err(NoTls::Gone);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(NoTls::Late);

@@ -42,6 +42,7 @@ rejections! {
     BadHost = 400, "the Host header is missing or malformed";
     NoTls = 400, "this address speaks TLS only: https:// or wss://";
     BadKey = 400, "Sec-WebSocket-Key is not 16 bytes in base64";
+    Forwarded = 400, "the headers in which proxies name the client are malformed, or contradict each other";
     OriginRefused = 403, "pages of this origin may not open a WebSocket here";
     HostRefused = 403, "this server does not go by that host name";
     NotFound = 404, "there is nothing at this path";

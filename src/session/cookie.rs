@@ -35,13 +35,14 @@ impl Cookie {
         self.secure.store(true, Ordering::Relaxed);
     }
 
-    /// The value for `Set-Cookie`. No `Expires`: the cookie lives as long as the browser, the session decides itself.
-    pub(super) fn set(&self, id: &SessionId) -> String {
+    /// The value for `Set-Cookie`, `encrypted` if the client is known to have come by TLS. No `Expires`: the cookie lives
+    /// as long as the browser, the session decides itself.
+    pub(super) fn set(&self, id: &SessionId, encrypted: bool) -> String {
         if self.name.is_empty() {
             return String::new();
         }
         let (name, id, path) = (&self.name, id.as_str(), &self.path);
-        let secure = match self.secure.load(Ordering::Relaxed) {
+        let secure = match encrypted || self.secure.load(Ordering::Relaxed) {
             true => "; Secure",
             false => "",
         };
@@ -143,9 +144,14 @@ mod tests {
         };
         let cookie = Cookie::new(&config);
         let plain = format!("CSPSESSIONID={A}; Path=/app; HttpOnly; SameSite=Strict");
-        assert_eq!(cookie.set(&A.parse().unwrap()), plain);
+        assert_eq!(cookie.set(&A.parse().unwrap(), false), plain);
+        let secure = format!("{plain}; Secure");
+        assert_eq!(cookie.set(&A.parse().unwrap(), true), secure);
         cookie.set_secure();
-        assert_eq!(cookie.set(&A.parse().unwrap()), format!("{plain}; Secure"));
+        assert_eq!(
+            cookie.set(&A.parse().unwrap(), false),
+            format!("{plain}; Secure")
+        );
     }
 
     #[test]
@@ -156,7 +162,7 @@ mod tests {
         };
         assert!(is_sound(&config));
         let cookie = Cookie::new(&config);
-        assert_eq!(cookie.set(&A.parse().unwrap()), "");
+        assert_eq!(cookie.set(&A.parse().unwrap(), false), "");
         let header = format!("={A}; {A}; sid={A}; CSPSESSIONID={A}");
         assert_eq!(cookie.ids(&header).count(), 0);
     }

@@ -163,7 +163,12 @@ impl SessionTable {
     /// SameSite=Strict`, and `Secure` where the gateway speaks TLS or [`SessionConfig::secure`] says so. Empty if there
     /// is to be no cookie ([`SessionConfig::cookie`]).
     pub fn set_cookie(&self, session: &Session) -> String {
-        self.shared.cookie.set(session.id())
+        self.shared.cookie.set(session.id(), false)
+    }
+
+    /// The same for a client that came to its proxy by TLS, if it did.
+    pub(crate) fn set_cookie_of(&self, session: &Session, https: bool) -> String {
+        self.shared.cookie.set(session.id(), https)
     }
 
     /// From now on the cookie is for encrypted connections only.
