@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Uses the page in real browsers, as persons would: mouse, keyboard, file picker; one at the console, two in the chat.
 
-    python3 tests/browser.py http://127.0.0.1:8080/ [--screenshot FILE.png] [--push-command COMMAND]
+    python3 tests/browser.py http://127.0.0.1:8080/ [--compressed] [--brief] [--screenshot FILE.png] [--push-command COMMAND]
 
 COMMAND, with `--id ID TEXT` put behind it, sends a text to a WebSocket of the server from outside, as
-`csp-websocket send --gateway ADDR` does; without it that check is left out.
+`csp-websocket send --gateway ADDR` does; without it that check is left out. `--compressed` says that the page has to show
+that permessage-deflate was agreed on, and its absence that it must not. `--brief` is two echoes. Whoever signed the
+certificate of an https address is not looked at.
 
 Needs Chromium and `pip install websockets`. Prints one line for each check; exits 0 if all held, 1 otherwise, and
 never takes longer than a minute. What the page shows is all that counts: nothing here reaches into its script.
@@ -36,7 +38,7 @@ LOGS = "[...document.querySelectorAll('.roll')].map(log => log.innerText).join('
 CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server",
-    "--remote-debugging-port=0", "--window-size=1280,860",
+    "--remote-debugging-port=0", "--window-size=1280,860", "--ignore-certificate-errors",
 ]
 
 
@@ -49,6 +51,8 @@ def main():
     options.add_argument("url", help="where the page is, for example http://127.0.0.1:8080/")
     options.add_argument("--screenshot", metavar="FILE.png", help="written at the end, also after a failure; those of the chat beside it")
     options.add_argument("--push-command", metavar="COMMAND", type=shlex.split, help="sends to a WebSocket from outside")
+    options.add_argument("--compressed", action="store_true", help="permessage-deflate is agreed on")
+    options.add_argument("--brief", action="store_true", help="only two echoes")
     options.add_argument("--chromium", default=shutil.which("chromium") or "chromium", help="the browser to start")
     chosen = options.parse_args()
     # Both arrive as exceptions, so the browser is ended on every way out.
@@ -74,7 +78,10 @@ def run(chosen, folder):
     url = chosen.url.rstrip("/") + "/"
     with browser(chosen.chromium, folder / "profile") as address:
         with Page(address) as page, pictures(chosen.screenshot, page=page):
-            use_console(page, url, file)
+            if chosen.brief:
+                use_echoes(page, url, chosen.compressed)
+                return
+            use_console(page, url, file, chosen.compressed)
         # Two contexts share as little as two browsers do.
         with Page(address) as ann, Page(address) as bob, pictures(chosen.screenshot, ann=ann, bob=bob):
             use_chat(ann, bob, url, chosen.push_command)
@@ -93,7 +100,28 @@ def pictures(file, **pages):
             page.screenshot(path.with_stem(f"{path.stem}-{name}-phone"))
 
 
-def use_console(page, url, file):
+def use_echoes(page, url, compressed):
+    """A text there and back, in each mode."""
+    for path in ["/echo", "/shared/echo"]:
+        page.open(url)
+        page.click(f"#routes a[href='#{path}']")
+        page.click("#connect")
+        page.until(f"connected to {path}", "document.querySelector('#state').dataset.state === 'open'")
+        shows_what_was_agreed(page, compressed)
+        page.fill("#text", TEXT * 20)
+        page.click("#send")
+        page.until("the text came back", rows_with(".in[data-kind=text]", TEXT * 20))
+        disconnect(page, f"from {path}")
+        page.check_quiet(url)
+        page.click("#clear")
+
+
+def shows_what_was_agreed(page, compressed):
+    shown = "document.querySelector('[data-kind=open]').textContent.includes('permessage-deflate')"
+    page.until(f"compressed: {compressed}", f"{shown} === {str(compressed).lower()}")
+
+
+def use_console(page, url, file, compressed):
     """The visit, in the order of a person who sees the page for the first time."""
     page.open(url)
     page.until("the page is there, closed", "document.querySelector('#state').dataset.state === 'closed'")
@@ -101,6 +129,7 @@ def use_console(page, url, file):
 
     page.click("#connect")
     page.until("connected to /echo", "document.querySelector('#state').dataset.state === 'open'")
+    shows_what_was_agreed(page, compressed)
     page.until("handshake time is shown", "/[0-9.]+ ms/.test(document.querySelector('[data-kind=open]').textContent)")
 
     page.fill("#text", TEXT)

@@ -50,6 +50,7 @@ fn it_may_ask_who_is_connected_when_a_stuck_client_is_given_up() {
     let _client = served.connect();
     let answers = || ANSWERS.lock().expect("no panic").clone();
     until("it has asked", || !answers().is_empty());
-    assert_eq!(answers(), [Some(1)]);
+    // None, if the connection was quicker to go than the question to come.
+    assert!(matches!(answers()[..], [Some(0 | 1)]), "{:?}", answers());
     served.until_empty();
 }
