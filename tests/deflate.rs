@@ -503,7 +503,9 @@ fn what_a_full_outbox_drops_is_missed_by_nobody() {
     config.shared.slow_consumer = SlowConsumer::DropOldest;
     let rest = Resting::new(config, sharing::keep);
     let mut squeeze = Squeeze::connect(rest.served.addr(), "/", OFFER);
-    serve::until("it is listed", || !rest.served.handle().websockets().is_empty());
+    until("it is listed", || {
+        !rest.served.handle().websockets().is_empty()
+    });
     let id = rest.served.handle().websockets()[0].websocket_id.clone();
     let mut ws = rest.served.handle().open_server(&id).expect("open");
     // Noise, so that a socket that nobody reads is full soon, of which half was in the message before.

@@ -488,8 +488,10 @@ fn a_proxy_header_comes_before_the_handshake_and_takes_none_of_it() {
         }
         let mut tls = StreamOwned::new(tls, socket);
         upgrade(&mut tls, served.addr(), path);
-        let listed = served.handle().websockets();
-        assert_eq!(listed[0].peer_addr.to_string(), "192.0.2.7:4711");
+        // Listed once the 101 is out, which may be a moment later than it is read.
+        let listed = || served.handle().websockets();
+        until("it is listed", || listed().len() == 1);
+        assert_eq!(listed()[0].peer_addr.to_string(), "192.0.2.7:4711");
         drop(tls);
         served.until_empty();
     }
@@ -530,5 +532,6 @@ fn a_stop_ends_a_handshake_that_stalls_at_a_unix_socket() {
     let begun = std::time::Instant::now();
     served.handle().shutdown(20 * SOON);
     assert!(begun.elapsed() < SOON);
-    assert_eq!(socket.read(&mut [0]).expect("the end"), 0);
+    // It may not even have read the half.
+    assert!(!matches!(socket.read(&mut [0]), Ok(1..)));
 }

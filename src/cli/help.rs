@@ -90,7 +90,7 @@ Examples:
   printf hello | csp-websocket send --gateway unix:$HOME/control --id ID
   csp-websocket --route /talk=echo --origin https://app.example.com
 
-Listening on a loopback address, it answers only to local names in Host and those of --host. On any other
+Listening on a loopback address, it answers only to local names in Host and to those of --host. On any other
 address, everyone who reaches this machine can connect.
 
 Log lines go to standard error. RUST_LOG chooses them: warn, info (the default), debug, csp_websocket=trace.
