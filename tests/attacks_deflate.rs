@@ -10,11 +10,11 @@ mod squeeze;
 
 use apart::Apart;
 use client::{BINARY, CLOSE, CONTINUATION, Client, PING, PONG, TEXT, frame};
-use csp_websocket::{Config, Data, READ_TIMEOUT, WebSocket, Writer};
-use serve::{serve, until};
+use csp_websocket::{Config, Data, READ_TIMEOUT, WebSocket};
+use serve::{serve, told};
 use siege::{BOTH, LITTLE, everybody_is_served, withstands, withstands_with};
 use squeeze::{OFFER, RSV1, Squeeze, bomb, deflating, keeping, offer};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc;
 
 /// A WebSocket on which messages may be compressed.
 fn open(apart: &Apart, path: &str) -> Client {
@@ -218,18 +218,17 @@ fn s47_what_is_no_sound_compressed_message_is_refused_with_its_code() {
 
 #[test]
 fn s48_after_the_close_nothing_is_kept_whoever_still_holds_the_websocket() {
-    type Held = Arc<Mutex<Vec<Writer>>>;
-    let held = Held::default();
-    let keeps = Arc::clone(&held);
+    let (tell, from_server) = mpsc::channel();
     let served = serve(keeping(), move || {
-        let keeps = Arc::clone(&keeps);
+        let tell = tell.clone();
         move |ws: &mut WebSocket| {
-            keeps.lock().expect("a list").push(ws.writer()?);
+            let writer = ws.writer()?;
             let data = ws.read_message(READ_TIMEOUT)?;
             ws.write_data(&data)?;
             // A client that has closed is noticed by a read; this server holds on to its WebSocket.
-            let _ = ws.read_message(READ_TIMEOUT);
-            assert_eq!(ws.handle().counters().compressing, 0);
+            let closed = ws.read_message(READ_TIMEOUT).is_err();
+            let compressing = ws.handle().counters().compressing;
+            let _ = tell.send((closed, compressing, writer));
             ws.write_data(&data)
         }
     });
@@ -244,12 +243,10 @@ fn s48_after_the_close_nothing_is_kept_whoever_still_holds_the_websocket() {
     client.close(1000, "");
     client.expect_close(1000);
     client.expect_eof();
+    let (closed, compressing, writer) = told(&from_server);
+    assert!(closed && compressing == 0);
     served.until_empty();
-    until("nothing is kept", || {
-        served.handle().counters().compressing == 0
-    });
-    let writers = held.lock().expect("a list");
-    assert!(!writers[0].is_open() && writers[0].write("late").is_err());
+    assert!(!writer.is_open() && writer.write("late").is_err());
 }
 
 #[test]

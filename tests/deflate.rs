@@ -120,7 +120,7 @@ fn with_any_parameters_messages_come_back_in_every_mode() {
         for offered in offers {
             for path in ["/", "/shared"] {
                 let mut squeeze = Squeeze::connect(served.addr(), path, offered);
-                for len in [1, 60, 3_000, 100_000, 500] {
+                for len in [1, 60, 30_000, 500] {
                     for _ in 0..2 {
                         squeeze.text(&text(len));
                         let came = squeeze.expect(text(len));
@@ -301,7 +301,7 @@ fn short_messages_and_those_that_are_not_to_be_go_as_they_are() {
             assert_eq!(came, [compressed, false, false, compressed], "{len}");
         }
         // What does not get shorter does not change, however large.
-        for len in [500, 100_000] {
+        for len in [500, 40_000] {
             squeeze.binary(&noise(len));
             for _ in 0..4 {
                 let came = squeeze.expect(noise(len));
@@ -498,16 +498,16 @@ fn a_published_message_is_one_frame_for_all_with_the_same_window() {
 fn what_a_full_outbox_drops_is_missed_by_nobody() {
     let mut config = deflating(|deflate| {
         (deflate.context_takeover, deflate.window_bits) = (true, 15);
+        deflate.level = 1;
     });
     config.shared.outbox_bytes = 60_000;
     config.shared.slow_consumer = SlowConsumer::DropOldest;
     let rest = Resting::new(config, sharing::keep);
     let mut squeeze = Squeeze::connect(rest.served.addr(), "/", OFFER);
-    until("it is listed", || {
-        !rest.served.handle().websockets().is_empty()
-    });
-    let id = rest.served.handle().websockets()[0].websocket_id.clone();
-    let mut ws = rest.served.handle().open_server(&id).expect("open");
+    let handle = rest.served.handle();
+    until("it can be found", || !handle.websockets().is_empty());
+    let id = handle.websockets()[0].websocket_id.clone();
+    let mut ws = handle.open_server(&id).expect("open");
     // Noise, so that a socket that nobody reads is full soon, of which half was in the message before.
     let (common, own) = (noise(5_000), noise(20_000));
     let message = |n: usize| {

@@ -11,6 +11,8 @@
 //!  socket bytes ◄── output() / written() ◄────────┘   pong, close, and what you send
 //! ```
 //!
+//! Where compression was agreed on (RFC 7692), `Conn` inflates between segment and piece, and compresses what you send.
+//!
 //! One message in, by hand:
 //!
 //! ```
