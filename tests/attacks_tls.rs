@@ -9,6 +9,7 @@ use csp_websocket::Gateway;
 use serve::tunnel::{self, file};
 use serve::{SOON, config, echo, run, until};
 use std::fs;
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -114,4 +115,36 @@ fn s73_a_handshake_that_comes_to_nothing_is_cut_at_the_deadline() {
     let counters = served.handle().counters();
     assert!(counters.handshakes_late >= 16, "{counters:?}");
     drop(Handshake::to(good, "/").connect());
+}
+
+/// The deadline of the request holds within a record, too, which nobody can look into before it is whole.
+#[test]
+fn s73_a_request_that_trickles_in_one_record_is_given_up_at_the_deadline() {
+    let gateway = Gateway::bind(
+        "127.0.0.1:0",
+        config(|c| c.handshake_timeout = Duration::from_secs(1)),
+    );
+    let [certificate, key] = ["first.pem", "first-key.pem"].map(file);
+    let gateway = gateway.expect("bind").route("/", || echo);
+    let served = run(gateway.tls(certificate, key).expect("TLS"));
+    let mut client = Client::dial(served.addr());
+    let mut tls = tunnel::client(&tunnel::client_config());
+    while tls.is_handshaking() {
+        tls.complete_io(&mut client.stream).expect("a handshake");
+    }
+    let mut bytes = Vec::new();
+    tls.writer().write_all(&[b'x'; 10_000]).expect("room");
+    tls.write_tls(&mut bytes).expect("a record");
+    let begun = Instant::now();
+    // All of it would take 200 s.
+    for byte in bytes {
+        if client.try_send_bytes(&[byte]).is_err() {
+            break;
+        }
+        assert!(begun.elapsed() < SOON, "it goes on");
+        thread::sleep(Duration::from_millis(20));
+    }
+    until("it is late", || {
+        served.handle().counters().handshakes_late == 1
+    });
 }

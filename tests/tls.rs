@@ -17,6 +17,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -421,6 +422,55 @@ fn a_gateway_without_tls_has_nothing_to_read_again() {
     if !serve::over_tls() {
         assert!(reload_error(served.handle()).contains("no certificate"));
     }
+}
+
+/// A record that does not end holds nobody longer than asked for, and loses nothing.
+#[test]
+fn a_read_ends_in_time_though_a_record_trickles() {
+    fn patient(ws: &mut WebSocket) -> Result<(), Status> {
+        ws.write("begin")?;
+        for timeout in [Duration::from_millis(200), Duration::ZERO] {
+            let read = ws.read_message(timeout);
+            ws.write(format!("{}", Status::code_of(&read)))?;
+        }
+        let message = ws.read_message(READ_TIMEOUT)?;
+        ws.write_data(&message)
+    }
+    let [certificate, key] = pair("first");
+    let gateway = Gateway::bind("127.0.0.1:0", config(|_| {})).unwrap();
+    let served = run(gateway
+        .route("/", || patient)
+        .tls(certificate, key)
+        .unwrap());
+    let mut tls = open(served.addr(), "/");
+    assert_eq!(take(&mut tls, 7), b"\x81\x05begin");
+    let message = "x".repeat(8_000);
+    tls.conn
+        .writer()
+        .write_all(&sent(TEXT, message.as_bytes()))
+        .unwrap();
+    let mut record = Vec::new();
+    tls.conn.write_tls(&mut record).unwrap();
+    let mut socket = tls.sock.try_clone().unwrap();
+    let told = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&told);
+    let trickling = thread::spawn(move || {
+        let mut rest = &record[..];
+        while !stop.load(Ordering::Relaxed) && rest.len() > 1 {
+            let (byte, others) = rest.split_at(1);
+            socket.write_all(byte).unwrap();
+            rest = others;
+            thread::sleep(Duration::from_millis(10));
+        }
+        socket.write_all(rest).unwrap();
+    });
+    for _ in 0..2 {
+        assert_eq!(take(&mut tls, 6), b"\x81\x047950");
+    }
+    told.store(true, Ordering::Relaxed);
+    assert_eq!(take(&mut tls, 4)[..2], [0x81, 126]);
+    assert_eq!(take(&mut tls, message.len()), message.as_bytes());
+    trickling.join().unwrap();
 }
 
 #[test]

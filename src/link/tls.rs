@@ -143,29 +143,29 @@ impl Tls {
         Ok(())
     }
 
-    /// One receive, or several until there is something for the caller; 0 is the end of the stream.
+    /// One receive; 0 is the end of the stream. Fails with `Interrupted` if something has come and nothing of it is for
+    /// the caller, who knows how long to go on with a peer that says nothing, or trickles.
     pub(super) fn recv(&self, space: &mut [u8]) -> io::Result<usize> {
         let Some(session) = self.session.get() else {
             return self.socket.recv(space);
         };
         let mut incoming = lock(&self.incoming);
-        // What was received before may have been told of meanwhile: only who has asked the socket knows.
-        let mut more = true;
-        loop {
-            if let Some(n) = self.decrypt(&mut lock(session), &mut incoming, space)? {
-                self.more.store(more, Ordering::Relaxed);
-                return Ok(n);
-            }
-            let room = incoming.space();
-            let most = room.len();
-            let n = self.socket.recv(room)?;
-            more = n == most;
-            // The session is not told of this end: others may have shut this half, and more may come all the same.
-            if n == 0 {
-                return Ok(0);
-            }
-            incoming.filled(n);
+        if let Some(n) = self.decrypt(&mut lock(session), &mut incoming, space)? {
+            // More may have come since it was received: only who has asked the socket knows.
+            self.more.store(true, Ordering::Relaxed);
+            return Ok(n);
         }
+        let room = incoming.space();
+        let most = room.len();
+        let n = self.socket.recv(room)?;
+        self.more.store(n == most, Ordering::Relaxed);
+        // The session is not told of this end: others may have shut this half, and more may come all the same.
+        if n == 0 {
+            return Ok(0);
+        }
+        incoming.filled(n);
+        let decrypted = self.decrypt(&mut lock(session), &mut incoming, space)?;
+        decrypted.ok_or_else(|| io::ErrorKind::Interrupted.into())
     }
 
     /// What there is for the caller; `None` if more has to be received.

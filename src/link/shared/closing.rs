@@ -8,6 +8,9 @@ use crate::status::{Misuse, Status};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What a receive takes of the budget that came to nothing while there may be more.
+const NOTHING: usize = 64 * 1_024;
+
 impl Shared {
     /// Sends the close frame, unless one was sent or received, behind all that waits. Does not wait for anything.
     pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) -> Result<(), Status> {
@@ -79,17 +82,16 @@ impl Shared {
                 return false;
             }
             let before = inbox.unread().len();
-            match state.receive(inbox) {
-                Some(true) => {
-                    let came = inbox.unread().len() - before;
-                    let closing = state.rare().closing.as_mut();
-                    match closing.map(|one| (one.budget.checked_sub(came), one)) {
-                        Some((Some(left), one)) => one.budget = left,
-                        _ => return true,
-                    }
-                }
+            let came = match state.receive(inbox) {
+                Some(true) => inbox.unread().len() - before,
                 Some(false) => return true,
+                None if state.readable => NOTHING,
                 None => return false,
+            };
+            let closing = state.rare().closing.as_mut();
+            match closing.map(|one| (one.budget.checked_sub(came), one)) {
+                Some((Some(left), one)) => one.budget = left,
+                _ => return true,
             }
         }
     }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Answers that may gather while a batch of received frames is gone through.
 const REPLIES: usize = 4 * 1_024;
+/// How often a receive is tried that comes to nothing, and to no end either.
+const TRIES: u32 = 64;
 /// Receives in one turn: a loud client must not keep a worker from the others.
 const RECEIVES: u16 = 4;
 
@@ -377,14 +379,15 @@ impl Shared {
 }
 
 impl State {
-    /// One receive: false at the end of the stream or a failure, `None` if nothing is there.
+    /// One receive: false at the end of the stream or a failure, `None` if nothing is there; `readable` if there may be
+    /// all the same.
     pub(super) fn receive(&mut self, inbox: &mut Inbox) -> Option<bool> {
         let Some(line) = &self.line else {
             return Some(false);
         };
         let space = inbox.space();
         let room = space.len();
-        loop {
+        for _ in 0..TRIES {
             match line.recv(space) {
                 Ok(0) => return Some(false),
                 Ok(n) => {
@@ -401,6 +404,8 @@ impl State {
                 Err(_) => return Some(false),
             }
         }
+        // Something comes all the time, and nothing of it is for anybody: others have their turn.
+        None
     }
 
     /// What somebody who reads is told of the end that was asked for.
