@@ -438,7 +438,8 @@ impl WebSocket {
     /// Switch it off for a message that holds a secret beside something that a stranger chooses: the length of the
     /// compressed message, which anybody on the way sees in spite of TLS, tells how much of the one occurs in the other
     /// (the attacks CRIME and BREACH). With context take-over that holds for messages that follow each other, too. A
-    /// message in fragments goes on as it has begun.
+    /// message in fragments goes on as it has begun, and one that is published is not touched by it:
+    /// [`PreServer::decline_compression`](crate::PreServer::decline_compression) is for that.
     pub fn set_compress(&mut self, on: bool) {
         self.compress = on;
     }

@@ -18,8 +18,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The certificate and the key of this name.
 fn pair(name: &str) -> [PathBuf; 2] {
@@ -471,6 +472,94 @@ fn a_read_ends_in_time_though_a_record_trickles() {
     assert_eq!(take(&mut tls, 4)[..2], [0x81, 126]);
     assert_eq!(take(&mut tls, message.len()), message.as_bytes());
     trickling.join().unwrap();
+}
+
+/// What came before the last word is not lost, nor is the last word, though nothing more comes by the socket.
+#[test]
+fn a_message_and_the_last_word_of_tls_may_come_together() {
+    let served = serve();
+    for path in ["/", "/shared"] {
+        let mut tls = open(served.addr(), path);
+        let mut bytes = Vec::new();
+        tls.conn.writer().write_all(&sent(TEXT, b"there?")).unwrap();
+        tls.conn.send_close_notify();
+        while tls.conn.wants_write() {
+            tls.conn.write_tls(&mut bytes).unwrap();
+        }
+        tls.sock.write_all(&bytes).unwrap();
+        let begun = Instant::now();
+        assert_eq!(take(&mut tls, 8), b"\x81\x06there?", "{path}");
+        assert!(ends_cleanly(&mut tls), "{path}");
+        // Not by a ping that stays without an answer.
+        assert!(begun.elapsed() < SOON, "{path}");
+        served.until_empty();
+    }
+}
+
+/// A record that is none ends the connection, and what came before it is handed out all the same.
+#[test]
+fn a_message_before_a_bad_record_is_not_lost() {
+    let (tell, told) = mpsc::channel();
+    let [certificate, key] = pair("first");
+    let gateway = Gateway::bind("127.0.0.1:0", config(|_| {})).unwrap();
+    let gateway = gateway.route("/", move || {
+        let tell = tell.clone();
+        move |ws: &mut WebSocket| {
+            for _ in 0..2 {
+                let _ = tell.send(Status::code_of(&ws.read_message(READ_TIMEOUT)));
+            }
+            Ok(())
+        }
+    });
+    let served = run(gateway.tls(certificate, key).unwrap());
+    let mut tls = open(served.addr(), "/");
+    let mut bytes = Vec::new();
+    tls.conn.writer().write_all(&sent(TEXT, b"there?")).unwrap();
+    tls.conn.write_tls(&mut bytes).unwrap();
+    bytes.extend([23, 3, 3, 0, 20]);
+    bytes.extend([0; 20]);
+    tls.sock.write_all(&bytes).unwrap();
+    assert_eq!(serve::told(&told), Status::OK);
+    assert_eq!(serve::told(&told), 7951);
+}
+
+/// A writer that is stuck in its client stops no reader, though another one has polled before.
+#[test]
+fn a_stuck_writer_and_a_reader_that_polled() {
+    for _ in 0..5 {
+        let (tell, told) = mpsc::channel();
+        let [certificate, key] = pair("first");
+        let gateway = Gateway::bind("127.0.0.1:0", config(|_| {})).unwrap();
+        let gateway = gateway.route("/", move || {
+            let tell = tell.clone();
+            move |ws: &mut WebSocket| {
+                let writer = ws.writer()?;
+                let writing = thread::spawn(move || {
+                    let data = vec![0; 100_000];
+                    while writer.write(&data).is_ok() {}
+                });
+                for _ in 0..2_000 {
+                    if ws.read_message(Duration::ZERO).is_ok() {
+                        break;
+                    }
+                }
+                let read = ws.read_message(READ_TIMEOUT);
+                let _ = tell.send(Status::code_of(&read));
+                ws.handle().sessions().end(ws.session_id());
+                let _ = ws.end_server();
+                writing.join().expect("a writer");
+                Ok(())
+            }
+        });
+        let served = run(gateway.tls(certificate, key).unwrap());
+        let mut tls = open(served.addr(), "/");
+        thread::sleep(Duration::from_millis(100));
+        tls.write_all(&sent(TEXT, b"there?")).unwrap();
+        tls.write_all(&sent(TEXT, b"still there?")).unwrap();
+        let begun = Instant::now();
+        assert_eq!(serve::told(&told), Status::OK);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
 }
 
 #[test]

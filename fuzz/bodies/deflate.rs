@@ -212,7 +212,7 @@ fn naive(messages: &[Message], keeps: bool, limit: u64) -> Expected {
             if !keeps {
                 inflater = Decompress::new(false);
             }
-            let (out, whole) = inflated(&mut inflater, &message.payload);
+            let (out, whole) = inflated(&mut inflater, &message.payload, keeps);
             payload = out;
             if !whole {
                 expected.faults.push(Violation::NotDeflate);
@@ -239,8 +239,9 @@ fn naive(messages: &[Message], keeps: bool, limit: u64) -> Expected {
     expected
 }
 
-/// All of a stream, and whether it is a whole one.
-fn inflated(inflater: &mut Decompress, payload: &[u8]) -> (Vec<u8>, bool) {
+/// All of a stream, and whether it is a whole one; where the next message goes on with it, a block's header that breaks
+/// off passes.
+fn inflated(inflater: &mut Decompress, payload: &[u8], keeps: bool) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
     // No byte has come, or the last one ended a final block: there is nothing to be flushed.
     let mut rests = true;
@@ -274,6 +275,12 @@ fn inflated(inflater: &mut Decompress, payload: &[u8]) -> (Vec<u8>, bool) {
         }
         if is_tail && out.len() > before_tail {
             return (out, false);
+        }
+        if is_tail && !keeps {
+            let final_block = b"\x01\x00\x00\xff\xff";
+            let ended = inflater.decompress_vec(final_block, &mut out, FlushDecompress::None);
+            let whole = matches!(ended, Ok(Status::StreamEnd)) && out.len() == before_tail;
+            return (out, whole);
         }
     }
     (out, true)

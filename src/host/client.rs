@@ -21,6 +21,8 @@ pub(super) struct Introduction<'a> {
     pub(super) peer: Peer,
     /// Whether this peer's word on who its client is counts.
     trusted: bool,
+    /// It is not who has the other end of the socket.
+    pub(super) came_through: bool,
     /// The client came to its proxy by TLS.
     pub(super) https: bool,
 }
@@ -39,6 +41,7 @@ impl<'a> Introduction<'a> {
             place,
             peer,
             trusted: host.handle.config().trusted_proxies.trusts(peer.ip()),
+            came_through: false,
             https: false,
         }
     }
@@ -76,7 +79,7 @@ impl<'a> Introduction<'a> {
         log::debug!("{client}: came through {}", self.peer);
         let config = self.host.handle.config();
         self.peer = client.into();
-        self.line.set_peer(self.peer);
+        self.came_through = true;
         self.trusted = config.trusted_proxies.trusts(self.peer.ip());
         if self.trusted && !is_last {
             return Ok(());
@@ -98,7 +101,11 @@ fn proxy_header(line: &Line, deadline: Instant) -> Result<Option<SocketAddr>, No
                 let len = bytes.len();
                 bytes.resize(len + least.min(STEP), 0);
                 let space = bytes.get_mut(len..).unwrap_or_default();
-                let n = recv_by(line, space, deadline)?;
+                let n = recv_by(line, space, deadline).map_err(|no| match no {
+                    // Before the TLS handshake nothing can be said.
+                    No::Rejected(_) if line.is_tls() => No::Gone("the gateway stops"),
+                    other => other,
+                })?;
                 if n == 0 {
                     return Err(No::Gone("the proxy left within its PROXY header"));
                 }

@@ -86,6 +86,9 @@ pub(super) fn open(host: &Host, line: &Arc<Line>, place: &Place, peer: Peer) -> 
     };
     let introduced = client.by_headers(&request);
     let Introduction { peer, https, .. } = client;
+    if client.came_through {
+        line.set_peer(peer);
+    }
     if let Err(no) = introduced {
         say_no(host, line, peer, Some(&request), no);
         return None;

@@ -234,6 +234,8 @@ impl Drop for Dedicated {
             incoming.count(self.wire.line());
         }
         self.wire.line().cut();
+        // A writer that is kept keeps no compressor.
+        self.wire.end_of_stream();
     }
 }
 

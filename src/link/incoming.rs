@@ -227,7 +227,11 @@ impl Intake {
                     self.pinged = None;
                     return Ok(());
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => now = Instant::now(),
+                // Perhaps by a peer that trickles, which wins it no time.
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                    now = Instant::now();
+                    self.keepalive(wire, now, may_wait)?;
+                }
                 Err(e) if is_timeout(&e) => {
                     now = Instant::now();
                     self.keepalive(wire, now, may_wait)?;

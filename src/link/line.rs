@@ -263,7 +263,7 @@ impl Line {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// The other end is a proxy's, and this its client.
+    /// Says once that the other end is a proxy's, and this its client.
     pub(crate) fn set_peer(&self, peer: Peer) {
         let _ = self.peer.set(Box::new(peer));
     }
@@ -318,7 +318,7 @@ impl Line {
         self.stream.is_behind()
     }
 
-    /// The same for the line of a shared connection, after another try.
+    /// The same after another try, for a socket that never waits.
     pub(super) fn stays_behind(&self) -> Result<bool, SendFault> {
         while self.stream.is_behind() {
             match self.stream.flush() {
@@ -362,6 +362,15 @@ impl Line {
                 Err(_) => return Err(SendFault::Lost),
             }
         }
+    }
+
+    /// Sends what goes without waiting of what [is behind](Line::is_behind). One thread at a time, as [`Line::send`].
+    pub(super) fn catch_up_now(&self) -> Result<(), SendFault> {
+        let lost = |_| SendFault::Lost;
+        self.stream.set_nonblocking(true).map_err(lost)?;
+        let stays = self.stays_behind();
+        self.stream.set_nonblocking(false).map_err(lost)?;
+        stays.map(drop)
     }
 
     /// Writes as much as goes without waiting: [`SendFault::TimedOut`] if that is nothing. One thread at
@@ -409,7 +418,11 @@ impl Line {
             self.sends.fetch_add(1, Ordering::Relaxed);
             let overdue = || timeout.is_some_and(|timeout| since.elapsed() >= timeout);
             match sent {
-                Ok(0) if head.is_empty() && body.is_empty() => {}
+                Ok(0) if head.is_empty() && body.is_empty() => {
+                    if self.stream.is_behind() && overdue() {
+                        return Err(self.timed_out());
+                    }
+                }
                 Ok(0) => return Err(SendFault::Lost),
                 Ok(n) => {
                     self.tally.sent(n);
@@ -418,7 +431,12 @@ impl Line {
                     body = body.get(n - of_head..).unwrap_or_default();
                     if n >= stride_end {
                         stride_end = STRIDE;
-                        since = Instant::now();
+                        // What was only taken is not on its way.
+                        if !self.stream.is_behind() {
+                            since = Instant::now();
+                        } else if overdue() {
+                            return Err(self.timed_out());
+                        }
                     } else {
                         stride_end -= n;
                         if (!head.is_empty() || !body.is_empty()) && overdue() {

@@ -1,7 +1,7 @@
 //! TLS over a socket, for several threads: one that reads, those that write and whoever ends the connection.
 //!
-//! The session is locked for as long as it takes to encrypt or decrypt, never over a call of the operating system, so
-//! that a thread which waits for the peer stops no other:
+//! The session is locked for as long as it takes to encrypt or decrypt, never over a call that waits, so that a thread
+//! which waits for the peer stops no other:
 //!
 //! ```text
 //!  recv   socket ─► incoming ─► session ─► the caller's space
@@ -40,6 +40,8 @@ pub(crate) struct Tls {
     /// The last receive did not take all that the socket had, as far as is known.
     more: AtomicBool,
     nonblocking: AtomicBool,
+    /// The peer has sent what is no record of this session: nothing more is received.
+    failed: AtomicBool,
 }
 
 /// Encrypted bytes on their way into the socket.
@@ -62,6 +64,7 @@ impl Tls {
             behind: AtomicBool::new(false),
             more: AtomicBool::new(false),
             nonblocking: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -181,10 +184,21 @@ impl Tls {
                 .reader()
                 .read(space.get_mut(got..).unwrap_or_default())
             {
-                // Nothing for nothing, or the peer has said that nothing follows.
-                Ok(0) => return Ok(Some(got)),
+                // Nothing for nothing, or the peer has said that nothing follows: the next receive tells.
+                Ok(0) => {
+                    self.more.store(true, Ordering::Relaxed);
+                    return Ok(Some(got));
+                }
                 Ok(n) => got += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if self.failed.load(Ordering::Relaxed) {
+                        // What came before is handed out first.
+                        self.more.store(true, Ordering::Relaxed);
+                        return match got {
+                            0 => Err(io::ErrorKind::InvalidData.into()),
+                            got => Ok(Some(got)),
+                        };
+                    }
                     if incoming.unread().is_empty() {
                         return Ok((got > 0).then_some(got));
                     }
@@ -197,7 +211,9 @@ impl Tls {
                                 // The alert that says what was wrong.
                                 self.send_last(session, &mut outgoing);
                             }
-                            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                            log::debug!("a TLS session failed: {why}");
+                            self.failed.store(true, Ordering::Relaxed);
+                            incoming.discard();
                         }
                     }
                 }

@@ -1,8 +1,8 @@
 //! The connection and its writing side: one thread alone, or several.
 //!
 //! A dedicated connection begins `Solo`: plain `&mut`, no lock. When its handler asks for a `Writer` the
-//! `Conn` moves behind two locks, once and for all: `conn` is held for as long as it takes to queue or to go
-//! through received bytes, never over a system call; `wire` is held by whoever writes to the socket, so that
+//! `Conn` moves behind two locks, once and for all: `conn` is held for as long as it takes to queue (and, so that
+//! what refers to each other stays in order, to compress) or to go through received bytes, never over a system call; `wire` is held by whoever writes to the socket, so that
 //! frames go out whole and in order. Who queues while another writes leaves its bytes to that one, who looks
 //! again after it has let go.
 
@@ -210,8 +210,13 @@ impl Wire {
             }
             Wire::Solo(solo) => solo.flush(now),
             Wire::Duplex(line, duplex) if !wait => duplex.write_now(line),
-            Wire::Duplex(line, duplex) if line.is_behind() => duplex.flush(),
-            Wire::Duplex(_, duplex) => duplex.flush_if_free(),
+            Wire::Duplex(line, duplex) => {
+                // Whoever writes just now sends that, too.
+                if line.is_behind() {
+                    duplex.flush_free()?;
+                }
+                duplex.flush_if_free()
+            }
         }
     }
 
@@ -397,14 +402,17 @@ impl Duplex {
     fn flush_if_free(&self) -> Result<(), Status> {
         // Look, try, and look again: bytes queued while another thread was writing are either seen by its
         // own look after it let go, or by the try that then succeeds here.
-        while !lock(&self.conn).output().is_empty() {
-            let Some(mut wire) = self.free_wire() else {
-                return Ok(());
-            };
-            lock(&self.conn).take_output(&mut wire);
-            self.write(&wire, b"")?;
-        }
+        while !lock(&self.conn).output().is_empty() && self.flush_free()? {}
         Ok(())
+    }
+
+    /// Writes all that there is, unless another thread is writing: false.
+    fn flush_free(&self) -> Result<bool, Status> {
+        let Some(mut wire) = self.free_wire() else {
+            return Ok(false);
+        };
+        lock(&self.conn).take_output(&mut wire);
+        self.write(&wire, b"").map(|()| true)
     }
 
     /// Writes what of the output goes without waiting, unless another thread is writing.
@@ -473,6 +481,12 @@ fn queue<'a>(
 
 /// Writes what of the output goes without waiting; the rest stays.
 fn write_now(line: &Line, conn: &mut Conn) -> Result<(), Status> {
+    if line.is_behind()
+        && let Err(fault) = line.catch_up_now()
+    {
+        conn.end_of_stream();
+        return Err(lost(line, fault));
+    }
     while !conn.output().is_empty() {
         match line.send_now(conn.output()) {
             Ok(n) => conn.written(n),

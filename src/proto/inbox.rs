@@ -74,6 +74,9 @@ impl Inbox {
 
     /// Room to receive into; never empty unless [`Inbox::MAX`] bytes wait unread.
     pub fn space(&mut self) -> &mut [u8] {
+        if !self.due && !self.inflated.is_empty() {
+            self.inflated = Vec::new();
+        }
         if self.start == self.end {
             self.start = 0;
             self.end = 0;

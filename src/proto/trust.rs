@@ -119,10 +119,9 @@ impl Network {
         };
         let network = Network {
             first: number(ip),
-            len: len + (128 - bits),
+            len: (len <= bits).then_some(len)? + (128 - bits),
         };
-        let sound = len <= bits && network.first & !network.mask() == 0;
-        sound.then_some(network)
+        (network.first & !network.mask() == 0).then_some(network)
     }
 
     fn mask(self) -> u128 {
@@ -214,6 +213,7 @@ mod tests {
             "10.0.0.0/",
             "10.0.0.0/+8",
             "10.0.0.0/8/8",
+            "10.0.0.0/4294967295",
             "10.0.0.0/4294967296",
             "10.1.0.0/8",
             "10.0.0.1/31",

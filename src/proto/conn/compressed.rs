@@ -298,6 +298,22 @@ fn the_last_units_of_a_message_that_is_there_end_it() {
     assert_eq!(piece(1), ("z".to_owned(), true));
 }
 
+/// Where nothing has to be kept for the next message, each cut shows that does not fall between two blocks.
+#[test]
+fn a_message_that_breaks_off_anywhere_is_refused() {
+    let mut squeeze = Squeeze::new(15);
+    let text: Vec<u8> = (0..3_000u32).map(|n| (n * n % 97) as u8).collect();
+    let first = squeeze.flushed(&text[..1_000], FlushCompress::Sync);
+    let whole = [&first[..], &squeeze.message(&text[1_000..])].concat();
+    for len in 1..whole.len() {
+        let mut conn = conn_of(Limits::default(), 15, false);
+        let seen = run(&mut conn, &frame(0xc2, &whole[..len]), 1_000, 10_000);
+        let refused = seen.last() == Some(&Seen::Violation(Violation::NotDeflate));
+        let between = len == first.len() - TAIL.len();
+        assert_eq!(refused, !between, "{len} of {} bytes", whole.len());
+    }
+}
+
 #[test]
 fn what_breaks_the_rules_is_answered_with_the_code_that_belongs_to_it() {
     let text = squeezed(b"some text of a certain length, and some text more");

@@ -3,6 +3,10 @@
 use super::codec::{Codec, Inflater};
 use super::{Compression, TAIL, Violation};
 
+/// A final block with nothing in it. It ends the stream only where a block may begin: anywhere else the message has
+/// broken off.
+const END: &[u8] = b"\x01\x00\x00\xff\xff";
+
 /// The receiving half.
 #[derive(Debug)]
 pub(in crate::proto) struct Inflating {
@@ -98,6 +102,9 @@ impl Inflating {
                 return Err(Violation::MessageTooLong);
             }
             if moved.is_none() && !self.stage_tail() {
+                if self.tail && !self.keeps && !self.rests {
+                    return Err(Violation::NotDeflate);
+                }
                 self.due = false;
                 self.over = self.last;
                 break;
@@ -144,6 +151,10 @@ impl Inflating {
         self.tail = true;
         self.staged.clear();
         self.staged.extend_from_slice(TAIL);
+        if !self.keeps {
+            // What ends the stream is of no use to the next message, and nothing else tells where this one stands.
+            self.staged.extend_from_slice(END);
+        }
         self.taken = 0;
         true
     }
