@@ -1,10 +1,10 @@
 //! The connection and its writing side: one thread alone, or several.
 //!
 //! A dedicated connection begins `Solo`: plain `&mut`, no lock. When its handler asks for a `Writer` the
-//! `Conn` moves behind two locks, once and for all: `conn` is held for as long as it takes to queue (and, so that
-//! what refers to each other stays in order, to compress) or to go through received bytes, never over a system call; `wire` is held by whoever writes to the socket, so that
-//! frames go out whole and in order. Who queues while another writes leaves its bytes to that one, who looks
-//! again after it has let go.
+//! `Conn` moves behind two locks, once and for all: `conn` is held for as long as it takes to go through received
+//! bytes or to queue and, as one message may refer to the last, to compress, never over a system call; `wire` is held
+//! by whoever writes to the socket, so that frames go out whole and in order. Who queues while another writes leaves
+//! its bytes to that one, who looks again after it has let go.
 
 use super::line::{End, Line, SendFault};
 use crate::counters::{Tally, Uncounted};
