@@ -309,7 +309,7 @@ impl Conn {
     }
 
     /// More of a compressed message can be had though nothing more may come.
-    fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.deflate.as_ref().is_some_and(|d| d.incoming.is_due())
     }
 
@@ -325,9 +325,7 @@ impl Conn {
         };
         let kind = message.kind;
         let room = inbox.inflate_to(most.clamp(1, INFLATED) + 1);
-        let inflated = deflate.incoming.inflate(room, self.limits.max_message);
-        inbox.set_due(deflate.incoming.is_due());
-        let (len, message_end) = inflated?;
+        let (len, message_end) = deflate.incoming.inflate(room, self.limits.max_message)?;
         if message_end {
             self.arriving = None;
         }

@@ -21,8 +21,6 @@ pub struct Inbox {
     filled_up: bool,
     /// Where what was received compressed is inflated to.
     inflated: Vec<u8>,
-    /// More of that can be had without anything more being received.
-    due: bool,
 }
 
 impl Inbox {
@@ -49,7 +47,6 @@ impl Inbox {
             max: max.max(min),
             filled_up: false,
             inflated: Vec::new(),
-            due: false,
         }
     }
 
@@ -67,16 +64,10 @@ impl Inbox {
         self.slice(self.start..self.end)
     }
 
-    /// True if all that was received has been handed out.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.unread().is_empty() && !self.due
-    }
-
     /// Room to receive into; never empty unless [`Inbox::MAX`] bytes wait unread.
     pub fn space(&mut self) -> &mut [u8] {
-        if !self.due && !self.inflated.is_empty() {
-            self.inflated = Vec::new();
-        }
+        // What was inflated has been handed out: whoever waits for more keeps no room for it.
+        self.inflated = Vec::new();
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -167,11 +158,6 @@ impl Inbox {
         self.inflated.get(..len).unwrap_or_default()
     }
 
-    /// Says whether more of that can be had.
-    pub(super) fn set_due(&mut self, due: bool) {
-        self.due = due;
-    }
-
     /// Gives memory back if it has grown and nothing waits in it.
     pub fn shrink(&mut self) {
         self.inflated = Vec::new();
@@ -183,7 +169,6 @@ impl Inbox {
     /// Drops what has not been consumed.
     pub fn discard(&mut self) {
         self.start = self.end;
-        self.due = false;
     }
 }
 

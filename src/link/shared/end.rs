@@ -188,7 +188,7 @@ impl SharedEnd {
     /// True if all that was received has been gone through.
     pub(crate) fn is_drained(&self) -> bool {
         let reading = self.reading.as_ref();
-        reading.is_none_or(|reading| reading.inbox.is_drained())
+        reading.is_none_or(|reading| reading.inbox.unread().is_empty())
     }
 
     /// The turn ends: what was lent is given back. True if a part of a frame's header has come.

@@ -353,7 +353,7 @@ impl Shared {
             Next::Look => !open || state.asked().is_some(),
             Next::Again => true,
         };
-        let receivable = !state.paused && open && state.readable;
+        let receivable = !state.paused && open && (state.readable || state.conn.is_due());
         if again || receivable || state.turn == Turn::RunningAgain {
             state.turn = Turn::Queued;
             self.hub.queue.push_again(Arc::clone(self));
