@@ -299,10 +299,16 @@ impl Line {
     /// One `recv` that does not wait. While it lasts a send of another thread may find the socket
     /// non-blocking, too; [`Line::send`] knows.
     pub(crate) fn recv_now(&self, space: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_nonblocking(true)?;
-        let received = self.stream.recv(space);
-        self.stream.set_nonblocking(false)?;
+        let received = self.without_waiting(|stream| stream.recv(space))?;
         self.came(received)
+    }
+
+    /// Something during which the socket does not wait. An error if it could not be told so.
+    fn without_waiting<T>(&self, act: impl FnOnce(&Stream) -> T) -> io::Result<T> {
+        self.stream.set_nonblocking(true)?;
+        let done = act(&self.stream);
+        self.stream.set_nonblocking(false)?;
+        Ok(done)
     }
 
     fn came(&self, received: io::Result<usize>) -> io::Result<usize> {
@@ -366,21 +372,15 @@ impl Line {
 
     /// Sends what goes without waiting of what [is behind](Line::is_behind). One thread at a time, as [`Line::send`].
     pub(super) fn catch_up_now(&self) -> Result<(), SendFault> {
-        let lost = |_| SendFault::Lost;
-        self.stream.set_nonblocking(true).map_err(lost)?;
-        let stays = self.stays_behind();
-        self.stream.set_nonblocking(false).map_err(lost)?;
-        stays.map(drop)
+        let stays = self.without_waiting(|_| self.stays_behind());
+        stays.map_err(|_| SendFault::Lost)?.map(drop)
     }
 
     /// Writes as much as goes without waiting: [`SendFault::TimedOut`] if that is nothing. One thread at
     /// a time, as [`Line::send`].
     pub(crate) fn send_now(&self, bytes: &[u8]) -> Result<usize, SendFault> {
-        let lost = |_| SendFault::Lost;
-        self.stream.set_nonblocking(true).map_err(lost)?;
-        let sent = self.stream.write(bytes);
-        self.stream.set_nonblocking(false).map_err(lost)?;
-        match sent {
+        let sent = self.without_waiting(|stream| stream.write(bytes));
+        match sent.map_err(|_| SendFault::Lost)? {
             Ok(0) => Err(SendFault::Lost),
             Ok(n) => {
                 self.tally.sent(n);
