@@ -81,10 +81,15 @@ fn secure(gateway: Gateway, tls: &Tls) -> Result<Gateway, String> {
     warn_of_readers(&tls.key);
     gateway
         .tls(&tls.certificate, &tls.key)
-        .map_err(|status| match status {
-            Status::Io(error) => format!("cannot speak TLS: {error}"),
-            other => format!("cannot speak TLS: {other}"),
-        })
+        .map_err(|status| format!("cannot speak TLS: {}", sentence(&status)))
+}
+
+/// What went wrong, without a number where the system or a file says it.
+fn sentence(status: &Status) -> String {
+    match status {
+        Status::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 fn bind(listen: &Listen, config: Config) -> Result<Gateway, String> {
@@ -170,10 +175,10 @@ fn heed_signals(handle: GatewayHandle, tls: bool) -> io::Result<()> {
 fn reload(handle: &GatewayHandle) {
     match handle.reload_tls() {
         Ok(()) => log::info!("the certificate was read again; open connections stay as they are"),
-        Err(Status::Io(error)) => {
-            log::error!("the certificate stays the one that was read before: {error}");
+        Err(status) => {
+            let why = sentence(&status);
+            log::error!("the certificate stays the one that was read before: {why}");
         }
-        Err(other) => log::error!("the certificate stays the one that was read before: {other}"),
     }
 }
 
