@@ -58,17 +58,11 @@ impl Stage {
     /// The same for clients that speak TLS.
     pub(super) fn over_tls(write_timeout: Duration) -> Stage {
         let stage = Stage::new(write_timeout);
-        let [certificate, key] = ["first.pem", "first-key.pem"].map(certificates);
+        let [certificate, key] = ["first.pem", "first-key.pem"].map(super::tls::tunnel::file);
         let certificate = crate::certificate::Certificate::open(&certificate, &key).unwrap();
         stage.host.handle.set_certificate(certificate);
         stage
     }
-}
-
-#[cfg(feature = "tls")]
-pub(super) fn certificates(name: &str) -> std::path::PathBuf {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
-    std::path::Path::new(directory).join(name)
 }
 
 impl Stage {

@@ -1,37 +1,24 @@
 //! The same over TLS: what comes of a play is what comes of it without, whatever the stream does to the records.
 
+#[path = "../../../tests/tunnel/mod.rs"]
+pub(super) mod tunnel;
+
 use super::play::Play;
-use super::stage::{Stage, certificates};
+use super::stage::Stage;
 use super::*;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConfig;
 use std::sync::Arc;
 
 /// Bytes that TLS adds on each way, more or less: those of the handshake and of some records.
 const ADDED: usize = 2_500;
 
-fn client() -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(certificates("authority.pem")).unwrap();
-    roots.add(authority).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
 fn over_tls(config: &Arc<ClientConfig>, stream: Faulty) -> Faulty {
-    let name = ServerName::try_from("localhost").unwrap();
-    stream.over_tls(ClientConnection::new(Arc::clone(config), name).unwrap())
+    stream.over_tls(tunnel::client(config))
 }
 
 #[test]
 fn what_passes_changes_nothing_over_tls() {
-    let (plain, config) = (Stage::new(LONG), client());
+    let (plain, config) = (Stage::new(LONG), tunnel::client_config());
     for_seeds_on(&Stage::over_tls(LONG), 300, |stage, seed, mode| {
         let dice = &mut Dice::new(seed);
         let play = Play::drawn(dice, mode);
@@ -44,7 +31,7 @@ fn what_passes_changes_nothing_over_tls() {
 
 #[test]
 fn what_fails_for_good_leaves_a_beginning_over_tls() {
-    let (plain, config) = (Stage::new(LONG), client());
+    let (plain, config) = (Stage::new(LONG), tunnel::client_config());
     for_seeds_on(&Stage::over_tls(LONG), 300, |stage, seed, mode| {
         let dice = &mut Dice::new(seed);
         let play = Play::drawn(dice, mode);
@@ -68,7 +55,7 @@ fn what_fails_for_good_leaves_a_beginning_over_tls() {
 /// With another thread that writes at the same time.
 #[test]
 fn a_writer_beside_the_server_over_tls() {
-    let (plain, config) = (Stage::new(LONG), client());
+    let (plain, config) = (Stage::new(LONG), tunnel::client_config());
     for_seeds_on(&Stage::over_tls(LONG), 200, |stage, seed, mode| {
         let dice = &mut Dice::new(seed);
         let mut play = Play::drawn(dice, mode);
